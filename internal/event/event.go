@@ -1,0 +1,50 @@
+// Package event holds what the kernel saw, decoded, and what Bittern says
+// about it. It is the only place that knows the names of the Elastic Common
+// Schema (ECS).
+package event
+
+import "time"
+
+// Event is one decoded kernel record. The decoder fills it once; after that
+// nobody writes to it.
+type Event struct {
+	Class    Class
+	Time     time.Time     // wall clock at the event
+	Uptime   time.Duration // since boot, suspended time included
+	CPU      uint32
+	Sequence uint64 // per CPU and class, from 1; a missing number is a lost record
+	Epoch    uint64 // rule epoch that judged it
+
+	Process Process
+	Parent  Process // PID 0 if the kernel knows no parent
+	User    User
+
+	CgroupID uint64 // inode number of the cgroup v2 directory
+}
+
+// Process describes a process at the time of an event.
+type Process struct {
+	PID      uint32        // thread group id in the initial pid namespace
+	Start    time.Time     // zero if not known
+	StartRel time.Duration // start since boot; with PID and boot id it names the process for good
+	EntityID string        // stable unique id, "" if not known
+
+	Executable string // resolved path as the process sees it
+	Invoked    string // path given to execve, may be relative; "" if not known
+	Args       []string
+	ArgsCount  uint32 // as given to execve; more than len(Args) if they were cut short
+	// CommandLine is Args joined by single spaces. Bytes, not necessarily UTF-8.
+	CommandLine      string
+	WorkingDirectory string
+
+	ExecutableTruncated       bool
+	CommandLineTruncated      bool
+	WorkingDirectoryTruncated bool
+}
+
+// User is the identity an event happened under.
+type User struct {
+	ID, EffectiveID   uint32
+	GID, EffectiveGID uint32
+	Name              string // "" if not looked up or unknown
+}
