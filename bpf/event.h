@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What the kernel tells user space. These declarations are the only ones: Go
+ * takes them from the BTF of the compiled objects. All integers are in the
+ * host's byte order, all padding is explicit.
+ */
+#ifndef BITTERN_EVENT_H
+#define BITTERN_EVENT_H
+
+#include <linux/types.h>
+
+/* The numbers of event.Class. */
+enum event_class {
+	EVENT_UNKNOWN,
+	EVENT_PROCESS_EXEC,
+	EVENT_CLASS_COUNT,
+};
+
+/*
+ * One counter per CPU each. Those that begin with LOST count records that user
+ * space will never see.
+ */
+enum counter {
+	COUNTER_EVENTS,		 /* events judged */
+	COUNTER_MATCHES,	 /* events with at least one surviving clause */
+	COUNTER_SPILLS,		 /* matches with more survivors than a record names */
+	COUNTER_UNKNOWN_PARENTS, /* events whose parent is not in the process table */
+	COUNTER_UNTRACKED,	 /* processes the full process table could not take */
+	COUNTER_LOST_RING_FULL,	 /* matches that found no room in the ring */
+	COUNTER_COUNT,
+};
+
+#define ARGS_BYTES 4096
+#define PATH_BYTES 4096
+
+/* What the process table keeps of each process, for its children's events. */
+#define PROCESS_PATH_BYTES    512
+#define PROCESS_INVOKED_BYTES 256
+#define PROCESS_ARGS_BYTES    1024
+
+/* Number of versions that one record can name; more are a spill. */
+enum record_limit {
+	RECORD_VERSIONS = 64,
+};
+
+enum record_flag {
+	RECORD_SPILLED = 1 << 0, /* survivors left out: judge against every rule */
+	RECORD_EXECUTABLE_TRUNCATED = 1 << 1,
+	RECORD_ARGS_TRUNCATED = 1 << 2,
+	RECORD_CWD_TRUNCATED = 1 << 3,
+	RECORD_PARENT_EXECUTABLE_TRUNCATED = 1 << 4, /* or parent not known */
+	RECORD_PARENT_ARGS_TRUNCATED = 1 << 5,	     /* or parent not known */
+};
+
+/* A string in the data behind a record, not terminated. */
+struct span {
+	__u16 offset; /* from the start of the data */
+	__u16 length;
+};
+
+struct record_header {
+	__u16 class;
+	__u16 flags; /* enum record_flag */
+	__u32 cpu;
+	__u64 sequence; /* per CPU, from 1 */
+	__u64 epoch;
+	__u64 time;	/* ns since boot, suspended time included */
+	__u16 versions; /* number of u64 version ids behind the data */
+	__u16 data;	/* bytes of data, a multiple of 8 */
+	__u32 pad;
+};
+
+/*
+ * A process_exec record: this struct, then header.data bytes that the spans
+ * point into, then header.versions ids of rule versions whose clauses survived.
+ */
+struct exec_record {
+	struct record_header header;
+	__u64 start;	    /* ns since boot */
+	__u64 parent_start; /* ns since boot, 0 if not known */
+	__u64 cgroup;	    /* inode of the cgroup v2 directory */
+	__u32 pid, parent_pid;
+	__u32 uid, euid, gid, egid;
+	__u32 args_count;
+	struct span executable;
+	struct span invoked;
+	struct span args; /* NUL after each argument, the last one included */
+	struct span cwd;
+	struct span parent_executable;
+	struct span parent_invoked;
+	struct span parent_args;
+};
+
+/*
+ * Room for the longest data: four strings of PATH_BYTES, the parent's, and up to
+ * seven bytes of padding each. A power of two, so that a mask bounds offsets.
+ */
+#define DATA_BYTES 32768
+
+#endif

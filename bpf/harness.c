@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Judges an event that user space has written, by the same functions and the same
+ * maps as the hooks: for tests and benchmarks with BPF_PROG_RUN. It has scratch
+ * memory of its own, so it and the hooks do not disturb each other.
+ *
+ * Hooks: none (socket filter type, since that can be repeated by BPF_PROG_RUN).
+ */
+#include "kernel.h"
+#include "event.h"
+#include "match.h"
+#include "exec.h"
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* What user space wants judged, and the answer; one for each possible CPU. */
+struct trial {
+	struct exec_event event;
+	__u64 epoch;
+	__u32 survivors;
+	__u32 pad;
+	__u64 versions[RECORD_VERSIONS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set by the loader */
+	__type(key, __u32);
+	__type(value, struct trial);
+} trials SEC(".maps");
+
+static __always_inline int judge_trial(bool late)
+{
+	__u64 epoch = current_epoch();
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct trial *t = bpf_map_lookup_elem(&trials, &cpu);
+	struct match_scratch *m = scratch_of_cpu();
+
+	if (!t || !m)
+		return 0;
+	match_exec(m, &t->event);
+	if (late)
+		epoch = current_epoch();
+	match_end(m, epoch);
+	t->epoch = epoch;
+	t->survivors = m->survivors;
+	bpf_probe_read_kernel(t->versions, sizeof(t->versions), m->versions);
+	return 0;
+}
+
+SEC("socket")
+int judge(void *ctx)
+{
+	return judge_trial(false);
+}
+
+/* The mistake that the order of look-ups prevents; a test shows that it loses events. */
+SEC("socket")
+int judge_late(void *ctx)
+{
+	return judge_trial(true);
+}

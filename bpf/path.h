@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Paths from kernel objects. bpf_d_path is not allowed in tracepoint programs, so
+ * these walk the dentries upwards, across mounts, to the root of the process: the
+ * result is the path as the process sees it.
+ *
+ * The walk reads without locks, as d_path does under its sequence counters. A
+ * rename at the same moment can mix two names, as it can for any observer.
+ */
+#ifndef BITTERN_PATH_H
+#define BITTERN_PATH_H
+
+#include "kernel.h"
+#include "event.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#define NAME_BYTES 255
+#define PATH_STEPS 256 /* names and mounts crossed; deeper is truncated */
+
+struct path_scratch {
+	/* The path grows downwards from PATH_BYTES; the rest is room to overrun. */
+	char bytes[2 * PATH_BYTES + NAME_BYTES + 1];
+};
+
+/* A struct path, copied out of the kernel. */
+struct place {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+static __always_inline struct place place_of(const struct path *p)
+{
+	struct place copy = {
+		.mnt = BPF_CORE_READ(p, mnt),
+		.dentry = BPF_CORE_READ(p, dentry),
+	};
+
+	return copy;
+}
+
+struct path_walk {
+	struct path_scratch *s;
+	struct dentry *dentry, *root_dentry;
+	struct mount *mount;
+	struct vfsmount *root_mount;
+	__u32 start; /* the path is bytes[start] to bytes[PATH_BYTES - 1] */
+	bool done;
+};
+
+static __always_inline bool prepend(struct path_walk *w, const unsigned char *name, __u32 length)
+{
+	__u32 start = w->start;
+
+	if (length > NAME_BYTES || length + 1 > start)
+		return false;
+	start = (start - length) & (2 * PATH_BYTES - 1);
+	if (bpf_probe_read_kernel(&w->s->bytes[start], length & NAME_BYTES, name))
+		return false;
+	start = (start - 1) & (2 * PATH_BYTES - 1);
+	w->s->bytes[start] = '/';
+	w->start = start;
+	return true;
+}
+
+static long path_step(__u32 i, void *ctx)
+{
+	struct path_walk *w = ctx;
+	struct dentry *dentry = w->dentry;
+	struct mount *mount = w->mount;
+	struct vfsmount *mnt = (void *)mount + bpf_core_field_offset(struct mount, mnt);
+	struct dentry *parent;
+
+	if (dentry == w->root_dentry && mnt == w->root_mount) {
+		w->done = true;
+		return 1;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+		if (above == mount) { /* outside the process's root */
+			w->done = true;
+			return 1;
+		}
+		w->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		w->mount = above;
+		return 0;
+	}
+	if (!prepend(w, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len)))
+		return 1;
+	if (dentry == parent) { /* an object without a place, such as a memfd */
+		w->done = true;
+		return 1;
+	}
+	w->dentry = parent;
+	return 0;
+}
+
+/*
+ * Puts the path of what at points to at the end of s->bytes[0..PATH_BYTES).
+ * Returns its length; *truncated is set if it is not whole, and then what is there
+ * are its last components.
+ */
+static __always_inline __u32 path_of(struct path_scratch *s, struct place at, struct place root,
+				     bool *truncated)
+{
+	struct path_walk w = {
+		.s = s,
+		.dentry = at.dentry,
+		.root_dentry = root.dentry,
+		.root_mount = root.mnt,
+		.start = PATH_BYTES,
+	};
+
+	*truncated = true;
+	if (!at.dentry || !at.mnt)
+		return 0;
+	w.mount = (void *)at.mnt - bpf_core_field_offset(struct mount, mnt);
+	bpf_loop(PATH_STEPS, path_step, &w, 0);
+	*truncated = !w.done;
+	if (w.start == PATH_BYTES && w.done) { /* the root itself */
+		s->bytes[PATH_BYTES - 1] = '/';
+		return 1;
+	}
+	return PATH_BYTES - w.start;
+}
+
+static __always_inline const char *path_start(struct path_scratch *s, __u32 length)
+{
+	return &s->bytes[(PATH_BYTES - length) & (2 * PATH_BYTES - 1)];
+}
+
+#endif

@@ -1,0 +1,126 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+
+	"bittern/internal/rules"
+)
+
+// ErrFull says that a table of the kernel has no room. Nothing has changed.
+var ErrFull = errors.New("no room")
+
+// Swap is one change of one rule: from the version that is live, if any, to New,
+// or to none if New is nil.
+type Swap struct {
+	RuleID string
+	New    *rules.Rule
+}
+
+// A SwapError says which rule a commit failed at. Nothing of it has taken effect.
+type SwapError struct {
+	RuleID string
+	Err    error
+}
+
+func (e *SwapError) Error() string {
+	return fmt.Sprintf("committing rule %s: %v", e.RuleID, e.Err)
+}
+
+func (e *SwapError) Unwrap() error { return e.Err }
+
+// Commit makes all of the swaps, at one moment for every CPU: each event is judged
+// by the rules before or after all of them. It returns the epoch from which they
+// count. On an error, a *SwapError, nothing has changed.
+func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
+	k.writer.Lock()
+	defer k.writer.Unlock()
+
+	var born, died []*version
+	seen := make(map[string]bool, len(swaps))
+	for _, s := range swaps {
+		if seen[s.RuleID] {
+			err = &SwapError{s.RuleID, errors.New("it is named twice in one commit")}
+			break
+		}
+		seen[s.RuleID] = true
+		if old := k.versions.live(s.RuleID); old != nil {
+			died = append(died, old)
+		}
+		if s.New == nil {
+			continue
+		}
+		n := k.versions.stage(s.New)
+		born = append(born, n)
+		if err = k.stage(n); err != nil {
+			err = &SwapError{s.RuleID, err}
+			break
+		}
+	}
+	if err != nil {
+		k.bury(born)
+		return 0, err
+	}
+
+	epoch = k.epoch() + 1
+	k.versions.swap(born, died, epoch)
+	for _, n := range born {
+		for _, id := range n.slots {
+			k.slots.born(id, epoch)
+		}
+	}
+	for _, old := range died {
+		for _, id := range old.slots {
+			k.slots.died(id, epoch)
+		}
+	}
+	// This store is the swap.
+	k.control.store(controlEpoch, epoch)
+	k.bury(died)
+	return epoch, nil
+}
+
+// stage puts all clauses of a version into slots. When a table is full, or a key
+// was deleted a moment ago, what waits to be reclaimed is waited for, once.
+func (k *Kernel) stage(n *version) error {
+	waited := false
+	for _, plan := range n.rule.Plans() {
+		for _, clause := range plan.Clauses {
+			err := k.stageClause(n, clause)
+			if !waited && (errors.Is(err, ErrFull) || errors.Is(err, errRecentlyDeleted)) {
+				waited = true
+				if err := k.reclaimNow(); err != nil {
+					return err
+				}
+				err = k.stageClause(n, clause)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) stageClause(n *version, c rules.Clause) error {
+	id, err := k.slots.stage(c, n.id)
+	switch {
+	case err == nil:
+		n.slots = append(n.slots, id)
+	case id != noSlot:
+		// Half a clause must never be born with the rest of the version.
+		k.bury([]*version{{slots: []slotID{id}}})
+	}
+	return err
+}
+
+// bury hands versions that nobody can see any more to the reclaimer.
+func (k *Kernel) bury(dead []*version) {
+	k.dead = append(k.dead, dead...)
+	select {
+	case k.reclaimer <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+func (k *Kernel) epoch() uint64 { return k.control.load(controlEpoch) }

@@ -1,0 +1,82 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/bits"
+
+	"github.com/cilium/ebpf"
+)
+
+// Config sizes the kernel's tables. The zero value of a size is its default.
+type Config struct {
+	// Cgroup limits events to processes of this cgroup v2 directory and those below
+	// it; "" is the whole host.
+	Cgroup string
+
+	Slots     int // clauses that fit, dead ones that wait for reclamation included; 8,192
+	Keys      int // keys of each index map; 65,536
+	Cells     int // cells of all rows together; 262,144
+	Processes int // processes that the process table can hold; 32,768
+	RingBytes int // ring of matches, a power of two and of the page size; 1 MiB
+
+	Log *slog.Logger
+}
+
+// Validate fills in the defaults and reports sizes that can't work.
+func (c *Config) Validate() error {
+	if c.Log == nil {
+		return errors.New("configuring the loader: it needs a logger")
+	}
+	for _, s := range []struct {
+		name                  string
+		value                 *int
+		fallback, least, most int
+	}{
+		{"slots", &c.Slots, 8192, 32, maxSlots},
+		{"keys", &c.Keys, 65536, 64, 1 << 24},
+		{"cells", &c.Cells, 1 << 18, 64, 1 << 26},
+		{"processes", &c.Processes, 32768, 64, 1 << 22},
+		{"ring bytes", &c.RingBytes, 1 << 20, 4096, 1 << 30},
+	} {
+		if *s.value == 0 {
+			*s.value = s.fallback
+		}
+		if *s.value < s.least || *s.value > s.most {
+			return fmt.Errorf("configuring the loader: %s is %d, want %d to %d", s.name, *s.value, s.least, s.most)
+		}
+	}
+	if bits.OnesCount(uint(c.RingBytes)) != 1 {
+		return fmt.Errorf("configuring the loader: ring bytes is %d, want a power of two", c.RingBytes)
+	}
+	return nil
+}
+
+// apply puts the sizes into the spec.
+func (c *Config) apply(spec *ebpf.CollectionSpec) error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("counting CPUs: %w", err)
+	}
+	sizes := map[string]int{
+		execMapSlots: c.Slots,
+		execMapRows:  c.Keys,
+		execMapCells: c.Cells,
+		// Before 6.14 a full trie misbehaves, so it gets twice the room.
+		execMapTexts:        2 * c.Keys,
+		execMapNumbers:      c.Keys,
+		execMapGrams:        c.Keys,
+		execMapProcesses:    c.Processes,
+		execMapMatches:      c.RingBytes,
+		execMapMatchScratch: cpus,
+		execMapExecScratch:  cpus,
+	}
+	for name, size := range sizes {
+		spec.Maps[name].MaxEntries = uint32(size)
+	}
+	if err := spec.Variables[execVarWatchCgroup].Set(c.Cgroup != ""); err != nil {
+		return fmt.Errorf("configuring the programs: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,327 @@
+package loader
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bittern/internal/event"
+	"bittern/internal/require"
+)
+
+// openForTest opens the kernel with its hooks, limited to a cgroup of the test's own.
+func openForTest(t testing.TB, cfg Config) (k *Kernel, cgroup *os.File) {
+	t.Helper()
+	require.Root(t)
+	require.BPF(t)
+	dir := require.Cgroup(t)
+	cgroup, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cgroup.Close() })
+	cfg.Cgroup = dir
+	cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	if k, err = Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return k, cgroup
+}
+
+// in makes a command start inside a cgroup.
+func in(cgroup *os.File, cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	return cmd
+}
+
+func mustRun(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("running %v: %v\n%s", cmd.Args, err, out)
+	}
+}
+
+// drainMatches stops the kernel and returns every match that is left in the ring.
+func drainMatches(t testing.TB, k *Kernel) []Match {
+	t.Helper()
+	k.Stop()
+	r := k.Reader()
+	var all []Match
+	for {
+		m, err := r.Next()
+		if errors.Is(err, os.ErrClosed) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+}
+
+// everything matches each execution.
+func everything(t testing.TB, k *Kernel) {
+	t.Helper()
+	r := parseRule(t, ruleText("ALL", 1, "  s: {process.executable: /nowhere}\n  condition: not s"))
+	if _, err := k.Commit(Swap{r.ID, r}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// find returns the event of the execution whose arguments hold the mark.
+func find(t testing.TB, all []Match, mark string) *event.Event {
+	t.Helper()
+	var found *event.Event
+	for _, m := range all {
+		if strings.Contains(m.Event.Process.CommandLine, mark) {
+			if found != nil {
+				t.Fatalf("two events for %s", mark)
+			}
+			found = m.Event
+		}
+	}
+	if found == nil {
+		t.Fatalf("no event for %s among %d", mark, len(all))
+	}
+	return found
+}
+
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestExecEvents runs real programs and checks each field.
+func TestExecEvents(t *testing.T) {
+	k, cgroup := openForTest(t, Config{})
+	everything(t, k)
+	dir := t.TempDir()
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	tool := filepath.Join(dir, "tool")
+	copyFile(t, "/bin/true", tool)
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(tool, link); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(dir, "script.sh")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n:\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	deep := dir
+	for i := 0; i < 30; i++ {
+		deep = filepath.Join(deep, strings.Repeat("d", 100))
+	}
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, "/bin/true", filepath.Join(deep, "tool"))
+
+	plain := in(cgroup, exec.Command(tool, "mark-plain", "a b", "", "\xff\n"))
+	plain.Dir = dir
+	mustRun(t, plain)
+	mustRun(t, in(cgroup, exec.Command(link, "mark-link")))
+	mustRun(t, in(cgroup, exec.Command(script, "mark-script")))
+	mustRun(t, in(cgroup, exec.Command(tool, "mark-long", strings.Repeat("x", 10_000))))
+	mustRun(t, in(cgroup, exec.Command(filepath.Join(deep, "tool"), "mark-deep")))
+	relative := in(cgroup, &exec.Cmd{Path: "./tool", Args: []string{"other", "mark-relative"}, Dir: dir})
+	mustRun(t, relative)
+	shell := in(cgroup, exec.Command("/bin/sh", "-c", tool+" mark-child; :", "mark-shell"))
+	mustRun(t, shell)
+	user := in(cgroup, exec.Command("/bin/true", "mark-user"))
+	user.SysProcAttr.Credential = &syscall.Credential{Uid: 12345, Gid: 54321}
+	mustRun(t, user)
+	root := in(cgroup, exec.Command("/tool", "mark-chroot"))
+	copyLibraries(t, dir)
+	root.SysProcAttr.Chroot = dir
+	root.Dir = "/"
+	mustRun(t, root)
+
+	all := drainMatches(t, k)
+	check := func(what string, got, want any) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s is %#v, want %#v", what, got, want)
+		}
+	}
+
+	ev := find(t, all, "mark-plain")
+	check("plain: executable", ev.Process.Executable, tool)
+	check("plain: invoked", ev.Process.Invoked, tool)
+	check("plain: working directory", ev.Process.WorkingDirectory, dir)
+	check("plain: args", fmt.Sprintf("%q", ev.Process.Args), fmt.Sprintf("%q", plain.Args))
+	check("plain: args count", ev.Process.ArgsCount, uint32(5))
+	check("plain: command line", ev.Process.CommandLine, strings.Join(plain.Args, " "))
+	check("plain: pid", ev.Process.PID, uint32(plain.Process.Pid))
+	check("plain: parent pid", ev.Parent.PID, uint32(os.Getpid()))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("plain: parent executable", ev.Parent.Executable, self)
+	check("plain: parent's first argument", ev.Parent.Args[0], os.Args[0])
+	check("plain: cut", ev.Process.CommandLineTruncated || ev.Process.ExecutableTruncated || ev.Process.WorkingDirectoryTruncated, false)
+	check("plain: uid", ev.User.ID, uint32(os.Getuid()))
+
+	ev = find(t, all, "mark-link")
+	check("link: executable", ev.Process.Executable, tool)
+	check("link: invoked", ev.Process.Invoked, link)
+
+	ev = find(t, all, "mark-script")
+	sh, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("script: executable", ev.Process.Executable, sh)
+	check("script: invoked", ev.Process.Invoked, script)
+
+	ev = find(t, all, "mark-long")
+	check("long: cut", ev.Process.CommandLineTruncated, true)
+	check("long: command line's length", len(ev.Process.CommandLine), 4096)
+	check("long: args count", ev.Process.ArgsCount, uint32(3))
+
+	ev = find(t, all, "mark-deep")
+	check("deep: executable", ev.Process.Executable, filepath.Join(deep, "tool"))
+	check("deep: cut", ev.Process.ExecutableTruncated, false)
+
+	ev = find(t, all, "mark-relative")
+	check("relative: executable", ev.Process.Executable, tool)
+	check("relative: invoked", ev.Process.Invoked, "./tool")
+	check("relative: first argument", ev.Process.Args[0], "other")
+
+	children := 0
+	for _, m := range all {
+		if m.Event.Process.CommandLine != tool+" mark-child" {
+			continue
+		}
+		children++
+		check("child: parent executable", m.Event.Parent.Executable, sh)
+		check("child: parent invoked", m.Event.Parent.Invoked, "/bin/sh")
+		check("child: parent command line", m.Event.Parent.CommandLine, strings.Join(shell.Args, " "))
+		check("child: parent pid", m.Event.Parent.PID, uint32(shell.Process.Pid))
+	}
+
+	check("children of the shell", children, 1)
+
+	ev = find(t, all, "mark-user")
+	check("user: uid", ev.User.ID, uint32(12345))
+	check("user: gid", ev.User.GID, uint32(54321))
+
+	ev = find(t, all, "mark-chroot")
+	check("chroot: executable as the process sees it", ev.Process.Executable, "/tool")
+	check("chroot: working directory", ev.Process.WorkingDirectory, "/")
+}
+
+// copyLibraries puts what a dynamic /bin/true needs below root.
+func copyLibraries(t testing.TB, root string) {
+	t.Helper()
+	out, err := exec.Command("ldd", "/bin/true").Output()
+	if err != nil {
+		return // static
+	}
+	for _, word := range strings.Fields(string(out)) {
+		if !strings.HasPrefix(word, "/") {
+			continue
+		}
+		to := filepath.Join(root, word)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		copyFile(t, word, to)
+	}
+}
+
+// TestOutsideIsNotJudged runs a program outside the cgroup.
+func TestOutsideIsNotJudged(t *testing.T) {
+	k, cgroup := openForTest(t, Config{})
+	everything(t, k)
+	mustRun(t, exec.Command("/bin/true", "outside"))
+	mustRun(t, in(cgroup, exec.Command("/bin/true", "inside")))
+	all := drainMatches(t, k)
+	find(t, all, "inside")
+	if len(all) != 1 {
+		t.Errorf("%d events, want the one of the process inside", len(all))
+	}
+}
+
+// TestLossIsCounted lets the ring overflow: what was read and what the counter says
+// was lost are all that happened, and the sequence numbers show the gaps.
+func TestLossIsCounted(t *testing.T) {
+	k, cgroup := openForTest(t, Config{RingBytes: 4096})
+	everything(t, k)
+	const runs = 60
+	for i := range runs {
+		mustRun(t, in(cgroup, exec.Command("/bin/true", fmt.Sprintf("run-%d", i))))
+	}
+	counters, err := k.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := drainMatches(t, k)
+	if counters.LostRingFull == 0 {
+		t.Fatal("the ring did not overflow")
+	}
+	if got := uint64(len(all)) + counters.LostRingFull; got != runs || counters.Matches != runs {
+		t.Errorf("%d read and %d lost of %d, and %d matches counted", len(all), counters.LostRingFull, runs, counters.Matches)
+	}
+}
+
+// TestRestOfRingAfterStop sees to it that a reader that waits is woken by Stop, and
+// gets what is left first.
+func TestRestOfRingAfterStop(t *testing.T) {
+	k, cgroup := openForTest(t, Config{})
+	everything(t, k)
+	r := k.Reader()
+	got := make(chan error)
+	go func() {
+		for {
+			if _, err := r.Next(); err != nil {
+				got <- err
+				return
+			}
+		}
+	}()
+	mustRun(t, in(cgroup, exec.Command("/bin/true")))
+	k.Stop()
+	if err := <-got; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the reader ended with %v, want %v", err, os.ErrClosed)
+	}
+}
+
+// TestVerifierBudget prints what each program costs the verifier and holds it to a
+// quarter of the limit.
+func TestVerifierBudget(t *testing.T) {
+	k := loadForTest(t, Config{})
+	programs, err := k.Programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line bytes.Buffer
+	for _, p := range programs {
+		fmt.Fprintf(&line, " %s %d", p.Name, p.Verified)
+		if p.Verified > 250_000 {
+			t.Errorf("%s takes %d verified instructions, more than a quarter of the limit", p.Name, p.Verified)
+		}
+	}
+	t.Log("verified instructions:" + line.String())
+}

@@ -1,0 +1,284 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// entry is one key of an index map. Its row never changes while it is there.
+type entry struct {
+	key  indexKey
+	row  *row
+	uses int  // by slots, dead ones included until they are reclaimed
+	idle bool // uses is 0: kept, since the next version may want it again
+}
+
+// index is the single writer's side of the index maps. Programs look keys up at
+// any moment, and hash elements are recycled under readers: so a key is inserted
+// once, complete, and one that was deleted comes back only after a grace period.
+type index struct {
+	texts, numbers, grams *ebpf.Map
+	filter                *words
+	control               *words
+	rows                  *rowTable
+
+	entries map[indexKey]*entry
+	sorted  map[uint32][]string   // keys of texts by tag, in byte order
+	idle    []*entry              // oldest first; some may be in use again
+	deleted map[indexKey]struct{} // since the last grace period
+
+	tagUses    [3]map[uint32]int // entries in use by table and tag
+	filterUses map[uint32]int    // gram entries by hash
+	maxIdle    int
+}
+
+func newIndex(m *execMaps, filter, control *words, rows *rowTable) *index {
+	x := &index{
+		texts: m.Texts, numbers: m.Numbers, grams: m.Grams,
+		filter: filter, control: control, rows: rows,
+		entries:    make(map[indexKey]*entry),
+		sorted:     make(map[uint32][]string),
+		deleted:    make(map[indexKey]struct{}),
+		filterUses: make(map[uint32]int),
+		// An eighth of the room: enough for versions that come and go.
+		maxIdle: int(m.Grams.MaxEntries()) / 8,
+	}
+	for i := range x.tagUses {
+		x.tagUses[i] = make(map[uint32]int)
+	}
+	return x
+}
+
+// errRecentlyDeleted asks the caller to wait for a grace period and try again.
+var errRecentlyDeleted = errors.New("key was deleted a moment ago")
+
+// acquire returns the entry of a key, inserting it if it is new, and counts one use.
+func (x *index) acquire(key indexKey) (*entry, error) {
+	e, ok := x.entries[key]
+	if !ok {
+		var err error
+		if e, err = x.insert(key); err != nil {
+			return nil, err
+		}
+	}
+	e.idle = false
+	if e.uses++; e.uses == 1 {
+		x.useTag(key, 1)
+	}
+	return e, nil
+}
+
+// release gives one use back. The key stays for the next version that wants it,
+// within limits.
+func (x *index) release(e *entry) {
+	if e.uses--; e.uses > 0 {
+		return
+	}
+	x.useTag(e.key, -1)
+	e.idle = true
+	x.idle = append(x.idle, e)
+}
+
+// evict deletes the oldest idle keys beyond the limit.
+func (x *index) evict() error {
+	for len(x.idle) > x.maxIdle {
+		e := x.idle[0]
+		x.idle = x.idle[1:]
+		if !e.idle || x.entries[e.key] != e {
+			continue
+		}
+		if err := x.remove(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *index) insert(key indexKey) (*entry, error) {
+	if _, ok := x.deleted[key]; ok {
+		return nil, errRecentlyDeleted
+	}
+	r, err := x.newRow(key)
+	if err != nil {
+		return nil, err
+	}
+	if key.table == gramTable {
+		x.useFilter(key, 1)
+	}
+	if err := x.update(key, r.id); err != nil {
+		if key.table == gramTable {
+			x.useFilter(key, -1)
+		}
+		x.rows.drop(r)
+		return nil, err
+	}
+	e := &entry{key: key, row: r}
+	x.entries[key] = e
+	if key.table == textTable {
+		all := x.sorted[key.tag]
+		i := sort.SearchStrings(all, key.text)
+		x.sorted[key.tag] = slices.Insert(all, i, key.text)
+	}
+	return e, nil
+}
+
+// newRow returns the row for a new key: what a shorter key of a text already says
+// holds for it too, since the longest match is the only one that programs see.
+func (x *index) newRow(key indexKey) (*row, error) {
+	if key.table == textTable {
+		for n := len(key.text) - 1; n >= 0; n-- {
+			shorter := indexKey{table: textTable, tag: key.tag, text: key.text[:n]}
+			if e, ok := x.entries[shorter]; ok {
+				return x.rows.copyRow(e.row)
+			}
+		}
+	}
+	return x.rows.newRow()
+}
+
+func (x *index) remove(e *entry) error {
+	var err error
+	switch e.key.table {
+	case textTable:
+		err = x.texts.Delete(e.key.kernelText())
+	case numberTable:
+		err = x.numbers.Delete(execNumberKey{Field: uint64(e.key.tag), Value: e.key.number})
+	case gramTable:
+		err = x.grams.Delete(execGramKey{Field: e.key.tag / 8, Gram: uint32(e.key.number)})
+	}
+	if err != nil {
+		return fmt.Errorf("deleting key %s: %w", e.key, err)
+	}
+	delete(x.entries, e.key)
+	x.deleted[e.key] = struct{}{}
+	x.rows.drop(e.row)
+	if e.key.table == gramTable {
+		x.useFilter(e.key, -1)
+	}
+	if e.key.table == textTable {
+		all := x.sorted[e.key.tag]
+		i := sort.SearchStrings(all, e.key.text)
+		x.sorted[e.key.tag] = slices.Delete(all, i, i+1)
+	}
+	return nil
+}
+
+func (x *index) update(key indexKey, rowID uint32) error {
+	var err error
+	switch key.table {
+	case textTable:
+		err = x.texts.Update(key.kernelText(), rowID, ebpf.UpdateNoExist)
+	case numberTable:
+		err = x.numbers.Update(execNumberKey{Field: uint64(key.tag), Value: key.number}, rowID, ebpf.UpdateNoExist)
+	case gramTable:
+		err = x.grams.Update(execGramKey{Field: key.tag / 8, Gram: uint32(key.number)}, rowID, ebpf.UpdateNoExist)
+	}
+	switch {
+	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("inserting key %s: the kernel's table of keys is full: %w", key, ErrFull)
+	case err != nil:
+		return fmt.Errorf("inserting key %s: %w", key, err)
+	}
+	return nil
+}
+
+// add makes hits of the entry count for the group of the slot. Longer keys of the
+// same text hide this one, so they must say the same.
+func (x *index) add(e *entry, slot slotID, group uint8) error {
+	if err := x.rows.add(e.row, slot, group); err != nil {
+		return err
+	}
+	for _, longer := range x.longer(e.key) {
+		if err := x.rows.add(x.entries[longer].row, slot, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop undoes add.
+func (x *index) drop(e *entry, slot slotID, group uint8) {
+	x.rows.remove(e.row, slot, group)
+	for _, longer := range x.longer(e.key) {
+		x.rows.remove(x.entries[longer].row, slot, group)
+	}
+}
+
+// longer returns the keys that begin with key's text, key itself left out.
+func (x *index) longer(key indexKey) []indexKey {
+	if key.table != textTable {
+		return nil
+	}
+	all := x.sorted[key.tag]
+	from := sort.SearchStrings(all, key.text)
+	var found []indexKey
+	for _, text := range all[from:] {
+		if !strings.HasPrefix(text, key.text) {
+			break
+		}
+		if text != key.text {
+			found = append(found, indexKey{table: textTable, tag: key.tag, text: text})
+		}
+	}
+	return found
+}
+
+// Words of struct control_block.
+const (
+	controlEpoch = iota
+	controlInUse // then one for each table
+)
+
+// controlWord gives the in_use word of a table: texts, grams, numbers in C's order.
+var controlWord = [3]int{textTable: controlInUse, gramTable: controlInUse + 1, numberTable: controlInUse + 2}
+
+// useTag keeps the bits that let programs skip look-ups that no live rule needs.
+// A bit is set before the epoch that needs it, and cleared after the last one.
+func (x *index) useTag(key indexKey, by int) {
+	uses := x.tagUses[key.table]
+	uses[key.tag] += by
+	at, bit := controlWord[key.table], uint64(1)<<key.tag
+	switch uses[key.tag] {
+	case 0:
+		x.control.store(at, x.control.load(at)&^bit)
+	case 1:
+		x.control.store(at, x.control.load(at)|bit)
+	}
+}
+
+// useFilter keeps the gram filter: set before the key is inserted.
+func (x *index) useFilter(key indexKey, by int) {
+	hash := key.gramHash()
+	x.filterUses[hash] += by
+	at, bit := int(hash/64), uint64(1)<<(hash%64)
+	switch x.filterUses[hash] {
+	case 0:
+		delete(x.filterUses, hash)
+		x.filter.store(at, x.filter.load(at)&^bit)
+	case 1:
+		x.filter.store(at, x.filter.load(at)|bit)
+	}
+}
+
+// takeDeleted returns the keys deleted since the last call; after the next grace
+// period they go to allow.
+func (x *index) takeDeleted() []indexKey {
+	keys := make([]indexKey, 0, len(x.deleted))
+	for key := range x.deleted {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// allow lets deleted keys come back.
+func (x *index) allow(keys []indexKey) {
+	for _, key := range keys {
+		delete(x.deleted, key)
+	}
+}

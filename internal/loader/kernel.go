@@ -1,0 +1,187 @@
+// Package loader is the kernel's side of Bittern: it loads and attaches the
+// programs of bpf/, turns the plans of rules into entries of their maps, swaps rule
+// versions atomically, and reads back what matched. It knows nothing of YAML or
+// Postgres.
+//
+// One writer, behind Kernel.Commit, changes the maps while programs read them on
+// every CPU. The order in which it does so is what makes a change atomic; it is
+// described in bpf/match.h and held by the tests of this package.
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Kernel is the live programs and maps. Its methods are safe for use by several
+// goroutines.
+type Kernel struct {
+	log     *slog.Logger
+	objects execObjects
+	links   []link.Link
+	memory  []*words
+	grace   *gracePeriod
+	ring    *ring
+	cgroup  *os.File // the cgroup that is watched, or nil
+
+	// writer guards what follows, and the kernel's maps against a second writer.
+	writer  sync.Mutex
+	control *words
+	rows    *rowTable
+	index   *index
+	slots   *slotTable
+	dead    []*version // waiting for a grace period
+	waiting *burial    // in the hands of the reclaimer
+	graces  uint64
+
+	versions *versions
+
+	reclaimer chan struct{} // has one message if there is something to reclaim
+	stop      chan struct{}
+	stopping  sync.Once
+	done      sync.WaitGroup
+}
+
+// Open loads the programs, attaches them and fills the process table. The caller
+// must call Stop, read what is left, and then Close.
+//
+// Errors name what the kernel refused; a *CapabilityError says which capabilities
+// are missing.
+func Open(cfg Config) (*Kernel, error) {
+	if err := checkCapabilities(); err != nil {
+		return nil, err
+	}
+	k, err := load(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.attach(); err != nil {
+		k.Stop()
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
+}
+
+// load creates maps and programs, and starts the reclaimer. Nothing is attached.
+func load(cfg Config) (_ *Kernel, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	k := &Kernel{
+		log:       cfg.Log,
+		versions:  newVersions(),
+		reclaimer: make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.Close())
+		}
+	}()
+	spec, err := loadExec()
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded programs: %w", err)
+	}
+	if err := cfg.apply(spec); err != nil {
+		return nil, err
+	}
+	if err := spec.LoadAndAssign(&k.objects, nil); err != nil {
+		return nil, explainLoadError(err)
+	}
+	if cfg.Cgroup != "" {
+		if err := k.watchCgroup(cfg.Cgroup); err != nil {
+			return nil, err
+		}
+	}
+	if k.grace, err = newGracePeriod(); err != nil {
+		return nil, err
+	}
+	if err := k.mapMemory(); err != nil {
+		return nil, err
+	}
+	if k.ring, err = newRing(k.objects.Matches); err != nil {
+		return nil, err
+	}
+	k.done.Go(k.reclaim)
+	return k, nil
+}
+
+// mapMemory maps the arrays that the writer changes in place.
+func (k *Kernel) mapMemory() error {
+	mapped := make(map[*ebpf.Map]*words)
+	for _, m := range []*ebpf.Map{k.objects.Control, k.objects.Slots, k.objects.NoGroup, k.objects.Rows, k.objects.Cells, k.objects.GramFilter} {
+		w, err := mapWords(m)
+		if err != nil {
+			return err
+		}
+		mapped[m] = w
+		k.memory = append(k.memory, w)
+	}
+	k.control = mapped[k.objects.Control]
+	k.rows = newRowTable(mapped[k.objects.Rows], mapped[k.objects.Cells])
+	k.index = newIndex(&k.objects.execMaps, mapped[k.objects.GramFilter], k.control, k.rows)
+	var err error
+	k.slots, err = newSlotTable(mapped[k.objects.Slots], mapped[k.objects.NoGroup], k.rows, k.index)
+	return err
+}
+
+func (k *Kernel) watchCgroup(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("watching cgroup: %w", err)
+	}
+	k.cgroup = dir
+	if err := k.objects.Watched.Update(uint32(0), uint32(dir.Fd()), ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("watching cgroup %s: %w (want a directory of a cgroup2 file system)", path, err)
+	}
+	return nil
+}
+
+// Reader returns the reader of matches. There must be only one at work.
+func (k *Kernel) Reader() *Reader {
+	return &Reader{ring: k.ring, versions: k.versions, decoder: decoder{bootTime: bootTime}}
+}
+
+// Stop detaches the hooks and ends the reader, which still gets what is in the ring.
+func (k *Kernel) Stop() {
+	k.stopping.Do(func() {
+		for _, l := range k.links {
+			if err := l.Close(); err != nil {
+				k.log.Error("detaching a hook", "error", err)
+			}
+		}
+		close(k.stop)
+		if k.ring != nil {
+			k.ring.wake()
+		}
+	})
+	k.done.Wait()
+}
+
+// Close frees everything. The reader must not be used any more.
+func (k *Kernel) Close() error {
+	k.Stop()
+	var errs []error
+	if k.ring != nil {
+		k.ring.close()
+	}
+	for _, w := range k.memory {
+		errs = append(errs, w.unmap())
+	}
+	if k.grace != nil {
+		k.grace.close()
+	}
+	if k.cgroup != nil {
+		errs = append(errs, k.cgroup.Close())
+	}
+	if k.objects.Control != nil {
+		errs = append(errs, k.objects.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,111 @@
+package loader
+
+// reclaimChunk is how many slots are cleared before a waiting commit gets its turn.
+const reclaimChunk = 64
+
+// burial is what one grace period sets free.
+type burial struct {
+	dead []*version
+	rows retiredRows
+	keys []indexKey
+}
+
+func (b *burial) empty() bool {
+	return len(b.dead) == 0 && len(b.rows.rows) == 0 && len(b.rows.blocks) == 0 && len(b.keys) == 0
+}
+
+// takeBurial collects what waits for a grace period. The writer's lock is held.
+func (k *Kernel) takeBurial() *burial {
+	b := &burial{dead: k.dead, rows: k.rows.takeRetired(), keys: k.index.takeDeleted()}
+	k.dead = nil
+	return b
+}
+
+// reclaim runs in the background: one grace period serves all that has died since
+// the last one.
+func (k *Kernel) reclaim() {
+	for {
+		select {
+		case <-k.stop:
+			return
+		case <-k.reclaimer:
+		}
+		k.writer.Lock()
+		b := k.takeBurial()
+		k.waiting = b
+		k.writer.Unlock()
+		if b.empty() {
+			continue
+		}
+		if err := k.grace.wait(); err != nil {
+			// Without grace periods nothing may ever be reused. The next kick tries
+			// again; until then the tables fill up, and commits say so.
+			k.log.Error("reclaiming dead rule versions", "error", err)
+			k.writer.Lock()
+			if k.waiting == b {
+				k.unbury(b)
+			}
+			k.writer.Unlock()
+			continue
+		}
+		k.writer.Lock()
+		k.graces++
+		if k.waiting == b { // else a commit could not wait, and has done it
+			k.waiting = nil
+			k.clear(b, true)
+			// Not in reclaimNow: what it deletes the waiting commit might want.
+			if err := k.index.evict(); err != nil {
+				k.log.Error("deleting keys that no rule uses", "error", err)
+			}
+		}
+		k.writer.Unlock()
+	}
+}
+
+// reclaimNow waits for a grace period with the writer's lock held, and clears what
+// the background has taken as well. It is for commits that find no room.
+func (k *Kernel) reclaimNow() error {
+	if k.waiting != nil {
+		b := k.waiting
+		k.waiting = nil
+		k.unbury(b)
+	}
+	b := k.takeBurial()
+	if err := k.grace.wait(); err != nil {
+		k.unbury(b)
+		return err
+	}
+	k.graces++
+	k.clear(b, false)
+	return nil
+}
+
+func (k *Kernel) unbury(b *burial) {
+	k.dead = append(k.dead, b.dead...)
+	k.rows.retired.rows = append(k.rows.retired.rows, b.rows.rows...)
+	k.rows.retired.blocks = append(k.rows.retired.blocks, b.rows.blocks...)
+	// Keys stay in the index's own list until they are allowed back.
+}
+
+// clear frees what no program can be using any more. The writer's lock is held, and
+// given up now and then if yield is set.
+func (k *Kernel) clear(b *burial, yield bool) {
+	k.rows.reuse(b.rows)
+	k.index.allow(b.keys)
+	ids := make([]uint64, 0, len(b.dead))
+	cleared := 0
+	for _, v := range b.dead {
+		for _, id := range v.slots {
+			k.slots.reclaim(id)
+			if cleared++; yield && cleared%reclaimChunk == 0 {
+				k.writer.Unlock()
+				k.writer.Lock()
+			}
+		}
+		if v.id != 0 { // 0: a slot that never became part of a version
+			ids = append(ids, v.id)
+		}
+	}
+	// Every record that names these versions is in the ring by now.
+	k.versions.forget(ids, k.ring.produced())
+}

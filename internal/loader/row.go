@@ -1,0 +1,189 @@
+package loader
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// cellPlace names one cell of a row: the group and the block of slots that its
+// bits are for.
+type cellPlace uint32
+
+func placeOf(slot slotID, group uint8) cellPlace {
+	return cellPlace(group)<<16 | cellPlace(slot/slotsPerCell)
+}
+
+func slotBit(slot slotID) uint64 { return 1 << (slot % slotsPerCell) }
+
+// row is what a key leads to: a list of cells. The cells themselves are in the
+// kernel's memory; this is where they are.
+type row struct {
+	id     uint32
+	offset uint32               // of the first cell
+	used   uint32               // cells that the kernel reads
+	size   uint32               // cells of room, a power of two, or 0
+	at     map[cellPlace]uint32 // index of each cell
+}
+
+// rowTable is the single writer's side of the rows and cells maps. A program may
+// read a row at any moment: a cell is added behind the last one and then counted
+// in, or the row moves to a larger place by one store. What a program may still
+// be reading is not reused before reuse is called, a grace period later.
+type rowTable struct {
+	rows, cells *words
+	freeRows    []uint32
+	nextRow     uint32
+	freeBlocks  [32][]uint32 // offsets, by the logarithm of the size
+	nextCell    uint32
+	retired     retiredRows
+}
+
+// retiredRows is what can be reused after a grace period.
+type retiredRows struct {
+	rows   []uint32
+	blocks []cellBlock
+}
+
+type cellBlock struct{ offset, size uint32 }
+
+func newRowTable(rows, cells *words) *rowTable {
+	return &rowTable{rows: rows, cells: cells}
+}
+
+// newRow returns an empty row.
+func (t *rowTable) newRow() (*row, error) {
+	r := &row{at: make(map[cellPlace]uint32, 1)}
+	switch n := len(t.freeRows); {
+	case n > 0:
+		r.id, t.freeRows = t.freeRows[n-1], t.freeRows[:n-1]
+	case int(t.nextRow) < t.rows.len():
+		r.id = t.nextRow
+		t.nextRow++
+	default:
+		return nil, fmt.Errorf("the kernel's table of %d rows is full: %w", t.rows.len(), ErrFull)
+	}
+	t.rows.store(int(r.id), 0)
+	return r, nil
+}
+
+// copyRow returns a new row with the cells of r.
+func (t *rowTable) copyRow(r *row) (*row, error) {
+	c, err := t.newRow()
+	if err != nil {
+		return nil, err
+	}
+	for place, i := range r.at {
+		if set := t.cells.load(int(r.offset+i)) & cellBits; set != 0 {
+			if err := t.set(c, place, set); err != nil {
+				t.drop(c)
+				return nil, err
+			}
+		}
+	}
+	return c, nil
+}
+
+// drop gives a row up that no program can reach any more, but may be reading.
+func (t *rowTable) drop(r *row) {
+	t.retired.rows = append(t.retired.rows, r.id)
+	if r.size > 0 {
+		t.retired.blocks = append(t.retired.blocks, cellBlock{r.offset, r.size})
+	}
+	*r = row{}
+}
+
+// add makes hits of the row count for the group of the slot.
+func (t *rowTable) add(r *row, slot slotID, group uint8) error {
+	return t.set(r, placeOf(slot, group), slotBit(slot))
+}
+
+// remove undoes add. The cell stays, with no bits, for the next slot of its block.
+func (t *rowTable) remove(r *row, slot slotID, group uint8) {
+	if i, ok := r.at[placeOf(slot, group)]; ok {
+		at := int(r.offset + i)
+		t.cells.store(at, t.cells.load(at)&^slotBit(slot))
+	}
+}
+
+func (t *rowTable) set(r *row, place cellPlace, set uint64) error {
+	if i, ok := r.at[place]; ok {
+		at := int(r.offset + i)
+		t.cells.store(at, t.cells.load(at)|set)
+		return nil
+	}
+	if r.used == r.size {
+		if err := t.grow(r); err != nil {
+			return err
+		}
+	}
+	t.cells.store(int(r.offset+r.used), uint64(place)<<32|set)
+	r.at[place] = r.used
+	r.used++
+	t.publish(r)
+	return nil
+}
+
+// grow moves a full row to a place twice as large, leaving behind the cells that
+// have no bits.
+func (t *rowTable) grow(r *row) error {
+	kept := make([]uint64, 0, r.used)
+	for i := range r.used {
+		if cell := t.cells.load(int(r.offset + i)); cell&cellBits != 0 {
+			kept = append(kept, cell)
+		}
+	}
+	size := uint32(1)
+	for int(size) <= len(kept) {
+		size *= 2
+	}
+	offset, err := t.block(size)
+	if err != nil {
+		return err
+	}
+	if r.size > 0 {
+		t.retired.blocks = append(t.retired.blocks, cellBlock{r.offset, r.size})
+	}
+	clear(r.at)
+	for i, cell := range kept {
+		t.cells.store(int(offset)+i, cell)
+		r.at[cellPlace(cell>>32)] = uint32(i)
+	}
+	r.offset, r.size, r.used = offset, size, uint32(len(kept))
+	t.publish(r)
+	return nil
+}
+
+// publish tells programs where the row's cells are, by one store.
+func (t *rowTable) publish(r *row) {
+	t.rows.store(int(r.id), uint64(r.offset)<<32|uint64(r.used))
+}
+
+func (t *rowTable) block(size uint32) (uint32, error) {
+	class := bits.TrailingZeros32(size)
+	if free := t.freeBlocks[class]; len(free) > 0 {
+		t.freeBlocks[class] = free[:len(free)-1]
+		return free[len(free)-1], nil
+	}
+	if int(t.nextCell)+int(size) > t.cells.len() {
+		return 0, fmt.Errorf("the kernel's table of %d cells is full: %w", t.cells.len(), ErrFull)
+	}
+	offset := t.nextCell
+	t.nextCell += size
+	return offset, nil
+}
+
+// takeRetired returns what has been given up since the last call. After the next
+// grace period it goes to reuse.
+func (t *rowTable) takeRetired() retiredRows {
+	r := t.retired
+	t.retired = retiredRows{}
+	return r
+}
+
+func (t *rowTable) reuse(r retiredRows) {
+	t.freeRows = append(t.freeRows, r.rows...)
+	for _, b := range r.blocks {
+		class := bits.TrailingZeros32(b.size)
+		t.freeBlocks[class] = append(t.freeBlocks[class], b.offset)
+	}
+}

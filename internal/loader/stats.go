@@ -1,0 +1,107 @@
+package loader
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// Counters are sums over all CPUs since the programs were loaded.
+type Counters struct {
+	Events         uint64 // judged
+	Matches        uint64 // events with at least one surviving clause
+	Spills         uint64 // matches with more survivors than a record names
+	UnknownParents uint64 // events whose parent was not in the process table
+	Untracked      uint64 // processes that the full process table could not take
+	LostRingFull   uint64 // matches that found no room in the ring
+}
+
+// Counters reads the kernel's counters.
+func (k *Kernel) Counters() (Counters, error) {
+	var c Counters
+	for counter, to := range map[execCounter]*uint64{
+		execCounterCOUNTER_EVENTS:          &c.Events,
+		execCounterCOUNTER_MATCHES:         &c.Matches,
+		execCounterCOUNTER_SPILLS:          &c.Spills,
+		execCounterCOUNTER_UNKNOWN_PARENTS: &c.UnknownParents,
+		execCounterCOUNTER_UNTRACKED:       &c.Untracked,
+		execCounterCOUNTER_LOST_RING_FULL:  &c.LostRingFull,
+	} {
+		var perCPU []uint64
+		if err := k.objects.Counters.Lookup(uint32(counter), &perCPU); err != nil {
+			return c, fmt.Errorf("reading kernel counter %d: %w", counter, err)
+		}
+		for _, n := range perCPU {
+			*to += n
+		}
+	}
+	return c, nil
+}
+
+// Usage says how full the kernel's tables are.
+type Usage struct {
+	Epoch        uint64
+	Rules        int // live
+	Slots        int // taken, dead ones included
+	SlotsFree    int
+	Keys         int // in the index maps, idle ones included
+	Cells        int // handed out, those waiting for reuse included
+	GracePeriods uint64
+}
+
+// Usage reports the writer's books.
+func (k *Kernel) Usage() Usage {
+	k.writer.Lock()
+	defer k.writer.Unlock()
+	k.versions.mu.RLock()
+	defer k.versions.mu.RUnlock()
+	return Usage{
+		Epoch:        k.epoch(),
+		Rules:        len(k.versions.byRule),
+		Slots:        len(k.slots.uses) - len(k.slots.free),
+		SlotsFree:    len(k.slots.free),
+		Keys:         len(k.index.entries),
+		Cells:        int(k.rows.nextCell),
+		GracePeriods: k.graces,
+	}
+}
+
+// ProgramInfo describes one loaded program.
+type ProgramInfo struct {
+	Name string
+	// Verified is how many instructions the verifier looked at; its limit is
+	// 1,000,000. 0 before 5.16.
+	Verified uint32
+}
+
+// Programs lists the loaded programs.
+func (k *Kernel) Programs() ([]ProgramInfo, error) {
+	var all []ProgramInfo
+	for _, p := range []*ebpf.Program{k.objects.OnExec, k.objects.OnFork, k.objects.OnExit, k.objects.Seed} {
+		info, err := p.Info()
+		if err != nil {
+			return nil, fmt.Errorf("describing %s: %w", p, err)
+		}
+		verified, _ := info.VerifiedInstructions()
+		all = append(all, ProgramInfo{info.Name, verified})
+	}
+	return all, nil
+}
+
+// MapBytes is the memory that the kernel has charged for the maps, in bytes.
+func (k *Kernel) MapBytes() (uint64, error) {
+	o := &k.objects
+	var total uint64
+	for _, m := range []*ebpf.Map{
+		o.Cells, o.Control, o.Counters, o.ExecScratch, o.GramFilter, o.Grams, o.MatchScratch, o.Matches,
+		o.NoGroup, o.Numbers, o.Processes, o.Rows, o.SeedScratch, o.Slots, o.Texts, o.Watched,
+	} {
+		info, err := m.Info()
+		if err != nil {
+			return 0, fmt.Errorf("describing %s: %w", m, err)
+		}
+		n, _ := info.Memlock()
+		total += n
+	}
+	return total, nil
+}

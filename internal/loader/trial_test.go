@@ -1,0 +1,207 @@
+package loader
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"bittern/internal/event"
+	"bittern/internal/loader/harness"
+	"bittern/internal/require"
+	"bittern/internal/rules"
+)
+
+// loadForTest loads the maps and programs without attaching anything.
+func loadForTest(t testing.TB, cfg Config) *Kernel {
+	t.Helper()
+	require.BPF(t)
+	cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	k, err := load(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return k
+}
+
+// court judges events with the real matching engine over the maps of a kernel, by
+// BPF_PROG_RUN. Each CPU has a trial of its own.
+type court struct {
+	objects harness.HarnessObjects
+	trials  []byte
+	stride  int
+}
+
+func newCourt(t testing.TB, k *Kernel) *court {
+	t.Helper()
+	spec, err := harness.LoadHarness()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := map[string]*ebpf.Map{
+		"control": k.objects.Control, "slots": k.objects.Slots, "no_group": k.objects.NoGroup,
+		"rows": k.objects.Rows, "cells": k.objects.Cells, "gram_filter": k.objects.GramFilter,
+		"texts": k.objects.Texts, "numbers": k.objects.Numbers, "grams": k.objects.Grams,
+	}
+	for name, m := range shared {
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	cpus := ebpf.MustPossibleCPU()
+	spec.Maps["trials"].MaxEntries = uint32(cpus)
+	spec.Maps["match_scratch"].MaxEntries = uint32(cpus)
+	c := &court{stride: (int(unsafe.Sizeof(harness.HarnessTrial{})) + 7) &^ 7}
+	if err := spec.LoadAndAssign(&c.objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
+		t.Fatalf("%+v", err)
+	}
+	w, err := mapWords(c.objects.Trials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.trials = w.mem
+	t.Cleanup(func() {
+		if err := w.unmap(); err != nil {
+			t.Error(err)
+		}
+		if err := c.objects.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// trial is the memory of one CPU.
+func (c *court) trial(cpu int) *harness.HarnessTrial {
+	return (*harness.HarnessTrial)(unsafe.Pointer(&c.trials[cpu*c.stride]))
+}
+
+// pin keeps the goroutine on one CPU until the returned function is called.
+func pin(t testing.TB, cpu int) (unpin func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	var before, set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		t.Fatal(err)
+	}
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := unix.SchedSetaffinity(0, &before); err != nil {
+			t.Error(err)
+		}
+		runtime.UnlockOSThread()
+	}
+}
+
+// file puts an event into the trial of a CPU as the hook would, and returns the
+// bytes of the record.
+func (c *court) file(cpu int, ev *event.Event) []byte {
+	tr := c.trial(cpu)
+	var rec execExecRecord
+	rec.Header.Class = uint16(execEventClassEVENT_PROCESS_EXEC)
+	rec.Pid, rec.ParentPid = ev.Process.PID, ev.Parent.PID
+	rec.Uid, rec.Euid, rec.Gid, rec.Egid = ev.User.ID, ev.User.EffectiveID, ev.User.GID, ev.User.EffectiveGID
+	rec.ArgsCount = ev.Process.ArgsCount
+	for _, f := range []struct {
+		set  bool
+		flag execRecordFlag
+	}{
+		{ev.Process.ExecutableTruncated, execRecordFlagRECORD_EXECUTABLE_TRUNCATED},
+		{ev.Process.CommandLineTruncated, execRecordFlagRECORD_ARGS_TRUNCATED},
+		{ev.Process.WorkingDirectoryTruncated, execRecordFlagRECORD_CWD_TRUNCATED},
+		{ev.Parent.ExecutableTruncated, execRecordFlagRECORD_PARENT_EXECUTABLE_TRUNCATED},
+		{ev.Parent.CommandLineTruncated, execRecordFlagRECORD_PARENT_ARGS_TRUNCATED},
+	} {
+		if f.set {
+			rec.Header.Flags |= uint16(f.flag)
+		}
+	}
+	data := unsafe.Slice((*byte)(unsafe.Pointer(&tr.Event.Data[0])), len(tr.Event.Data))
+	put := func(s string) execSpan {
+		s = s[:min(len(s), 4096)] // no longer ones are captured
+		at := rec.Header.Data
+		copy(data[at:], s)
+		rec.Header.Data += uint16(len(s)+7) &^ 7
+		return execSpan{Offset: at, Length: uint16(len(s))}
+	}
+	rec.Executable = put(ev.Process.Executable)
+	rec.Invoked = rec.Executable
+	if ev.Process.Invoked != ev.Process.Executable {
+		rec.Invoked = put(ev.Process.Invoked)
+	}
+	rec.Cwd = put(ev.Process.WorkingDirectory)
+	rec.Args = put(argsBlock(&ev.Process))
+	rec.ParentExecutable = put(ev.Parent.Executable)
+	rec.ParentInvoked = rec.ParentExecutable
+	if ev.Parent.Invoked != ev.Parent.Executable {
+		rec.ParentInvoked = put(ev.Parent.Invoked)
+	}
+	rec.ParentArgs = put(argsBlock(&ev.Parent))
+
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&rec)), unsafe.Sizeof(rec))
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&tr.Event.Record)), len(raw)), raw)
+	return append(slices.Clone(raw), data[:rec.Header.Data]...)
+}
+
+func argsBlock(p *event.Process) string {
+	if len(p.Args) == 0 {
+		return ""
+	}
+	block := strings.Join(p.Args, "\x00")
+	if !p.CommandLineTruncated {
+		block += "\x00"
+	}
+	return block
+}
+
+// judge runs the engine on what was filed. The goroutine must be pinned to cpu.
+func (c *court) judge(t testing.TB, prog *ebpf.Program, cpu int) (epoch uint64, survivors []uint64) {
+	var packet [64]byte
+	if _, err := prog.Run(&ebpf.RunOptions{Data: packet[:]}); err != nil {
+		t.Fatal(err)
+	}
+	tr := c.trial(cpu)
+	n := min(int(tr.Survivors), len(tr.Versions))
+	return tr.Epoch, slices.Clone(tr.Versions[:n])
+}
+
+// asCaptured returns the event as user space gets it for the record, with what only
+// user space knows added.
+func asCaptured(t testing.TB, raw []byte, ev *event.Event) *event.Event {
+	t.Helper()
+	d := decoder{bootTime: bootTime}
+	got, _, _, err := d.decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.User.Name = ev.User.Name
+	return got
+}
+
+// parseRule compiles the one rule of a text.
+func parseRule(t testing.TB, text string) *rules.Rule {
+	t.Helper()
+	f := rules.Parse("test.yml", []byte(text), rules.Options{})
+	if len(f.Documents) != 1 || f.Documents[0].Rule == nil {
+		t.Fatalf("parsing a rule: %v\n%s", f.AllProblems(), text)
+	}
+	return f.Documents[0].Rule
+}
+
+// ruleText is a rule with the given condition body, indented by two.
+func ruleText(id string, version int, match string) string {
+	return fmt.Sprintf("rule_id: %s\nrule_version: %d\nname: n\napplies_to: [process_exec]\nmatch:\n%s\nemits: [{tactic: TA0002, technique_id: T1059, confidence: 1}]\n", id, version, match)
+}

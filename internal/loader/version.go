@@ -1,0 +1,129 @@
+package loader
+
+import (
+	"slices"
+	"sync"
+
+	"bittern/internal/rules"
+)
+
+// version is one rule version that the kernel runs or ran.
+type version struct {
+	id         uint64
+	rule       *rules.Rule
+	slots      []slotID
+	born, died uint64 // epochs; died is never while it lives
+}
+
+// versions resolves the ids in records to rules. A version stays until the ring
+// has been read past its death, so that every record finds its rules.
+type versions struct {
+	mu     sync.RWMutex
+	byID   map[uint64]*version
+	byRule map[string]*version // the live version of each rule
+	lastID uint64
+	drains []drain // oldest first
+}
+
+// drain says that versions can be forgotten once the ring is read up to position.
+type drain struct {
+	position uint64
+	ids      []uint64
+}
+
+func newVersions() *versions {
+	return &versions{byID: make(map[uint64]*version), byRule: make(map[string]*version)}
+}
+
+// stage gives a rule version an id. It is not live yet.
+func (v *versions) stage(rule *rules.Rule) *version {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lastID++
+	n := &version{id: v.lastID, rule: rule, born: never, died: never}
+	v.byID[n.id] = n
+	return n
+}
+
+func (v *versions) live(ruleID string) *version {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.byRule[ruleID]
+}
+
+// swap records what becomes live and what dies at an epoch. It must come before
+// the store that makes it so, since records of that epoch can arrive at once.
+func (v *versions) swap(born, died []*version, epoch uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, old := range died {
+		old.died = epoch
+		delete(v.byRule, old.rule.ID)
+	}
+	for _, n := range born {
+		n.born = epoch
+		v.byRule[n.rule.ID] = n
+	}
+}
+
+// forget drops versions once the ring has been read up to position.
+func (v *versions) forget(ids []uint64, position uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.drains = append(v.drains, drain{position, ids})
+}
+
+// drained tells that the ring has been read up to position.
+func (v *versions) drained(position uint64) {
+	v.mu.RLock()
+	due := len(v.drains) > 0 && v.drains[0].position <= position
+	v.mu.RUnlock()
+	if !due {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for len(v.drains) > 0 && v.drains[0].position <= position {
+		for _, id := range v.drains[0].ids {
+			delete(v.byID, id)
+		}
+		v.drains = v.drains[1:]
+	}
+}
+
+// resolve returns the rules of the given versions, each once. unknown counts ids
+// that no version has; a sound kernel never gives one.
+func (v *versions) resolve(ids []uint64) (found []*rules.Rule, unknown int) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for i, id := range ids {
+		if slices.Contains(ids[:i], id) {
+			continue
+		}
+		if n, ok := v.byID[id]; ok {
+			found = append(found, n.rule)
+		} else {
+			unknown++
+		}
+	}
+	return found, unknown
+}
+
+// liveAt returns every rule that was live at an epoch, sorted by id.
+func (v *versions) liveAt(epoch uint64) []*rules.Rule {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var live []*rules.Rule
+	for _, n := range v.byID {
+		if n.born <= epoch && epoch < n.died {
+			live = append(live, n.rule)
+		}
+	}
+	slices.SortFunc(live, func(a, b *rules.Rule) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return live
+}
