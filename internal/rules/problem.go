@@ -1,7 +1,9 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -69,4 +71,29 @@ func (ps Problems) Failed() bool {
 		}
 	}
 	return false
+}
+
+// sort orders the problems by file and position; those of one place stay in
+// their order.
+func (ps Problems) sort() {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(
+			cmp.Compare(a.Pos.File, b.Pos.File),
+			cmp.Compare(a.Pos.Line, b.Pos.Line),
+			cmp.Compare(a.Pos.Column, b.Pos.Column))
+	})
+}
+
+// maxProblems is how many problems of one document are shown.
+const maxProblems = 100
+
+// clipped keeps the first problems of a document, and says how many more there are.
+func (ps Problems) clipped() Problems {
+	if len(ps) <= maxProblems {
+		return ps
+	}
+	rest := ps[maxProblems]
+	rest.Message, rest.Hint = fmt.Sprintf("there are %d more problems", len(ps)-maxProblems), ""
+	rest.Warning = !ps[maxProblems:].Failed()
+	return append(ps[:maxProblems:maxProblems], rest)
 }

@@ -1,0 +1,226 @@
+package fsstore
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"bittern/internal/rules"
+	"bittern/internal/rules/storetest"
+)
+
+// Tools that save files, each by its own way. None of them may show a rule as
+// deleted, or as changed twice: with an endless grace, a deletion that is
+// announced all the same is an error of the store.
+
+// run runs a tool in the rules directory; without the tool it skips the test.
+func (f *fixture) run(t *testing.T, tool string, args ...string) {
+	t.Helper()
+	path, err := exec.LookPath(tool)
+	if err != nil {
+		t.Skipf("%s is not installed", tool)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Dir = f.dir
+	cmd.Env = append(os.Environ(), "HOME="+f.stage, "GIT_CONFIG_NOSYSTEM=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", tool, args, err, out)
+	}
+}
+
+func TestToolsMakeOneChange(t *testing.T) {
+	for name, edit := range map[string]func(t *testing.T, f *fixture){
+		"sed -i": func(t *testing.T, f *fixture) {
+			f.run(t, "sed", "-i", "s/rule_version: 1/rule_version: 2/", "a.yml")
+		},
+		"vim that renames": func(t *testing.T, f *fixture) {
+			f.run(t, "vim", "-u", "NONE", "-es", "-c", "set backup writebackup backupcopy=no",
+				"-c", "%s/rule_version: 1/rule_version: 2/", "-c", "wq", "a.yml")
+		},
+		"vim that copies": func(t *testing.T, f *fixture) {
+			f.run(t, "vim", "-u", "NONE", "-es", "-c", "set backupcopy=yes",
+				"-c", "%s/rule_version: 1/rule_version: 2/", "-c", "wq", "a.yml")
+		},
+		"shell redirection": func(t *testing.T, f *fixture) {
+			f.run(t, "sh", "-c", "text=$(sed 's/rule_version: 1/rule_version: 2/' a.yml); echo \"$text\" > a.yml")
+		},
+		"cp over": func(t *testing.T, f *fixture) {
+			f.run(t, "sh", "-c", "sed 's/rule_version: 1/rule_version: 2/' a.yml > ../a.new; cp ../a.new a.yml")
+		},
+		"cp --remove-destination": func(t *testing.T, f *fixture) {
+			f.run(t, "sh", "-c", "sed 's/rule_version: 1/rule_version: 2/' a.yml > ../a.new; cp --remove-destination ../a.new a.yml")
+		},
+		"touch, then write": func(t *testing.T, f *fixture) {
+			f.run(t, "sh", "-c", "text=$(sed 's/rule_version: 1/rule_version: 2/' a.yml); touch a.yml; echo \"$text\" > a.yml")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, endless, map[string]string{"a.yml": storetest.Text("R1", 1), "b.yml": storetest.Text("R2", 1)})
+			sub := f.Changes()
+			edit(t, f)
+			f.Put(t, "fence.yml", storetest.Text("FENCE", 1))
+			storetest.Expect(t, sub, "definition R1 v2", "definition FENCE v1")
+			storetest.WantLive(t, f, "FENCEv1 R1v2 R2v1")
+			storetest.WantProblem(t, f, "a.yml", "")
+		})
+	}
+}
+
+func TestGitCheckoutOfAThousandFiles(t *testing.T) {
+	const files = 1000
+	f := start(t, endless, nil)
+	git := func(args ...string) {
+		t.Helper()
+		f.run(t, "git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "gc.auto=0"}, args...)...)
+	}
+	sub := f.Changes()
+	git("init", "-q")
+	for version := 1; version <= 2; version++ {
+		for i := range files {
+			fill(t, f.dir, map[string]string{fmt.Sprintf("r%d.yml", i): storetest.Text(fmt.Sprintf("R%d", i), version)})
+		}
+		git("add", ".")
+		git("commit", "-q", "-m", "rules")
+		git("tag", fmt.Sprint("v", version))
+		got := map[string]int{}
+		for range files {
+			got[storetest.Show(storetest.Next(t, sub))]++
+		}
+		wantEach(t, got, files, version)
+	}
+	git("checkout", "-q", "v1")
+	got := map[string]int{}
+	for range files {
+		got[storetest.Show(storetest.Next(t, sub))]++
+	}
+	wantEach(t, got, files, 1)
+	f.Put(t, "fence.yml", storetest.Text("FENCE", 1))
+	storetest.Expect(t, sub, "definition FENCE v1")
+}
+
+func wantEach(t *testing.T, got map[string]int, files, version int) {
+	t.Helper()
+	for i := range files {
+		if want := fmt.Sprintf("definition R%d v%d", i, version); got[want] != 1 {
+			t.Fatalf("%q was announced %d times", want, got[want])
+		}
+	}
+}
+
+func TestNothingIsReadWhileItIsWritten(t *testing.T) {
+	for name, flags := range map[string]int{
+		"new file": os.O_CREATE | os.O_EXCL | os.O_WRONLY, "truncated file": os.O_TRUNC | os.O_WRONLY,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, endless, nil)
+			sub := f.Changes()
+			if flags&os.O_TRUNC != 0 {
+				f.Put(t, "a.yml", storetest.Join(storetest.Text("R1", 1), storetest.Text("R2", 1)))
+				storetest.Expect(t, sub, "definition R1 v1", "definition R2 v1")
+			}
+			out, err := os.OpenFile(f.file("a.yml"), flags, 0o600)
+			must(t, err)
+			// The first half is a good file, the middle is not.
+			text := storetest.Join(storetest.Text("R1", 2), storetest.Text("R2", 2))
+			for i, piece := range []string{text[:len(text)/3], text[len(text)/3 : len(text)*2/3], text[len(text)*2/3:]} {
+				_, err = out.WriteString(piece)
+				must(t, err)
+				// Others who close the file make events meanwhile.
+				other, err := os.OpenFile(f.file("a.yml"), os.O_WRONLY, 0)
+				must(t, err)
+				must(t, other.Close())
+				if i < 2 {
+					fence := fmt.Sprintf("FENCE%d", i)
+					f.Put(t, fence+".yml", storetest.Text(fence, 1))
+					storetest.Expect(t, sub, "definition "+fence+" v1")
+				}
+			}
+			must(t, out.Close())
+			storetest.Expect(t, sub, "definition R1 v2", "definition R2 v2")
+			storetest.WantProblem(t, f, "a.yml", "")
+		})
+	}
+}
+
+func TestRemovedAndMadeAnewIsNoDeletion(t *testing.T) {
+	f := start(t, endless, map[string]string{"a.yml": storetest.Text("R1", 1)})
+	sub := f.Changes()
+	f.Remove(t, "a.yml")
+	f.Put(t, "fence.yml", storetest.Text("FENCE", 1)) // the removal was read
+	storetest.Expect(t, sub, "definition FENCE v1")
+	storetest.WantLive(t, f, "FENCEv1 R1v1")
+	out, err := os.Create(f.file("a.yml"))
+	must(t, err)
+	f.Put(t, "fence.yml", storetest.Text("FENCE", 2))
+	storetest.Expect(t, sub, "definition FENCE v2")
+	storetest.WantLive(t, f, "FENCEv2 R1v1")
+	_, err = out.WriteString(storetest.Text("R1", 2))
+	must(t, err)
+	must(t, out.Close())
+	storetest.Expect(t, sub, "definition R1 v2")
+}
+
+func TestFilesThatAreOnlyLinkedIn(t *testing.T) {
+	text := storetest.Text("R1", 1)
+	for name, make := range map[string]func(t *testing.T, f *fixture, outside string){
+		"hard link":     func(t *testing.T, f *fixture, outside string) { must(t, os.Link(outside, f.file("a.yml"))) },
+		"symbolic link": func(t *testing.T, f *fixture, outside string) { must(t, os.Symlink(outside, f.file("a.yml"))) },
+		"unnamed file": func(t *testing.T, f *fixture, _ string) {
+			fd, err := unix.Open(f.dir, unix.O_WRONLY|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600)
+			if err != nil {
+				t.Skipf("no unnamed files here: %v", err)
+			}
+			_, err = unix.Write(fd, []byte(text))
+			must(t, err)
+			must(t, unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, f.file("a.yml"), unix.AT_SYMLINK_FOLLOW))
+			must(t, unix.Close(fd))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, brief, nil)
+			sub := f.Changes()
+			outside := filepath.Join(f.stage, "outside")
+			must(t, os.WriteFile(outside, []byte(text), 0o600))
+			make(t, f, outside)
+			storetest.Expect(t, sub, "definition R1 v1")
+			f.Remove(t, "a.yml")
+			storetest.Expect(t, sub, "deleted R1")
+			storetest.Quiet(t, f, sub)
+		})
+	}
+}
+
+func TestNamesThatAreNotRuleFilesCostNothing(t *testing.T) {
+	names := []string{"a.yml~", ".a.yml.swp", "#a.yml#", "4913", "a.yml.tmp", "a b.yml", "a.YML", ".yml", ".yaml", "ä.yml", "a.yml\n", "a.json", "yml"}
+	cfg := config(t.TempDir(), brief)
+	var parsed []string
+	parse := cfg.Parse
+	cfg.Parse = func(path string, data []byte) *rules.File {
+		parsed = append(parsed, filepath.Base(path))
+		return parse(path, data)
+	}
+	f := openStore(t, cfg)
+	sub := f.Changes()
+	for _, name := range names {
+		if Accepts(name) {
+			t.Errorf("%q is accepted", name)
+		}
+		must(t, os.WriteFile(f.file(name), []byte("{not yaml"), 0o600))
+	}
+	must(t, os.Mkdir(f.file("directory"), 0o700))
+	storetest.Quiet(t, f, sub)
+	f.Stop()
+	if got := strings.Join(parsed, " "); got != "zz-fence.yml" {
+		t.Errorf("parsed %q", got)
+	}
+	for _, name := range []string{"a.yml", "a.yaml", "A-b_9.yml", "-.yaml", "a" + strings.Repeat("b", 200) + ".yml"} {
+		if !Accepts(name) {
+			t.Errorf("%q is not accepted", name)
+		}
+	}
+}

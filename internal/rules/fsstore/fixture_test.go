@@ -1,0 +1,108 @@
+package fsstore
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"bittern/internal/rules"
+	"bittern/internal/rules/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Graces of tests: brief where deletions are awaited, endless where there must
+// be none.
+const (
+	brief   = 5 * time.Millisecond
+	endless = time.Hour
+)
+
+// fixture is a store over a directory, with the means to edit it.
+type fixture struct {
+	*Store
+	dir   string
+	stage string // a directory outside of dir, on the same file system
+}
+
+func config(dir string, grace time.Duration) Config {
+	return Config{
+		Dir: dir, DeleteGrace: grace, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Parse: func(path string, data []byte) *rules.File { return rules.Parse(path, data, rules.Options{}) },
+	}
+}
+
+func openStore(t testing.TB, cfg Config) *fixture {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return &fixture{Store: s, dir: cfg.Dir, stage: t.TempDir()}
+}
+
+// start opens a store over a new directory with the given files.
+func start(t testing.TB, grace time.Duration, files map[string]string) *fixture {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "rules")
+	must(t, os.Mkdir(dir, 0o700))
+	fill(t, dir, files)
+	return openStore(t, config(dir, grace))
+}
+
+func fill(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fixture) file(name string) string { return filepath.Join(f.dir, name) }
+
+// Put writes a file elsewhere and renames it into place.
+func (f *fixture) Put(t testing.TB, name, text string) {
+	t.Helper()
+	temp := filepath.Join(f.stage, name)
+	must(t, os.WriteFile(temp, []byte(text), 0o600))
+	must(t, os.Rename(temp, f.file(name)))
+}
+
+func (f *fixture) Remove(t testing.TB, name string) {
+	t.Helper()
+	must(t, os.Remove(f.file(name)))
+}
+
+func (f *fixture) Rename(t testing.TB, from, to string) {
+	t.Helper()
+	must(t, os.Rename(f.file(from), f.file(to)))
+}
+
+// inPlace is a fixture that writes its files as cp and shells do.
+type inPlace struct{ *fixture }
+
+func (f inPlace) Put(t testing.TB, name, text string) {
+	t.Helper()
+	must(t, os.WriteFile(f.file(name), []byte(text), 0o600))
+}
+
+func TestConformance(t *testing.T) {
+	t.Run("renamed into place", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Backend { return start(t, brief, nil) })
+	})
+	t.Run("written in place", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Backend { return inPlace{start(t, brief, nil)} })
+	})
+}

@@ -1,0 +1,269 @@
+package fsstore
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"bittern/internal/inotify"
+	"bittern/internal/rules"
+)
+
+// loop is the one goroutine that watches, reads, parses and changes the set.
+type loop struct {
+	store *Store
+	cfg   Config
+	log   *slog.Logger
+	path  string // of the directory, absolute
+	w     watcher
+	root  *root
+	gone  bool // the directory is away
+
+	vanished map[string]vanished // files whose rules are to be deleted, but not yet
+	busy     map[string]busy     // files to be looked at again, since they are being written
+	through  map[string][]string // rule file -> names in the directory that it leads through
+	leading  map[string][]string // the reverse
+}
+
+type vanished struct{ seen, due time.Time }
+
+type busy struct {
+	hint      hint
+	seen, due time.Time
+}
+
+func newLoop(s *Store) *loop {
+	return &loop{
+		store: s, cfg: s.cfg, log: s.cfg.Logger.With("component", "rule store"),
+		vanished: map[string]vanished{}, busy: map[string]busy{},
+		through: map[string][]string{}, leading: map[string][]string{},
+	}
+}
+
+// begin watches and reads the directory for the first time.
+func (l *loop) begin() error {
+	path, err := filepath.Abs(l.cfg.Dir)
+	if err != nil {
+		return watchError(l.cfg.Dir, err)
+	}
+	l.path = path
+	if err := l.watch(); err != nil {
+		return watchError(l.cfg.Dir, err)
+	}
+	if err := l.rescan(newDirty(time.Now())); err != nil {
+		return watchError(l.cfg.Dir, err)
+	}
+	l.log.Info("watching rules directory", "dir", l.cfg.Dir, "rules", len(l.store.Load()))
+	return nil
+}
+
+// watch makes the watcher.
+func (l *loop) watch() error {
+	w, err := l.cfg.newWatcher()
+	if err != nil {
+		return err
+	}
+	l.w, l.root = w, newRoot(l.path, w)
+	if !l.store.adopt(w) {
+		return ErrStopped
+	}
+	return nil
+}
+
+// end gives back what the loop has open.
+func (l *loop) end() {
+	if l.root != nil {
+		l.root.release()
+	}
+	if l.w != nil {
+		_ = l.w.Close() // it is read from no more
+	}
+}
+
+func (l *loop) run() {
+	for {
+		batch, err := l.w.Read(l.nextDue())
+		switch {
+		case err == nil:
+			err = l.handle(batch)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			err = nil
+		}
+		if err != nil && !l.recover(err) {
+			return
+		}
+		l.tick(time.Now())
+	}
+}
+
+// Delays between attempts to watch again after an error.
+const (
+	recoverFirst = 100 * time.Millisecond
+	recoverMost  = 10 * time.Second
+)
+
+// recover watches anew after an error, until it succeeds; false if the store
+// was stopped meanwhile. A store that has stopped watching must not look well.
+func (l *loop) recover(err error) bool {
+	for delay := recoverFirst; ; delay = min(2*delay, recoverMost) {
+		select {
+		case <-l.store.stop:
+			return false
+		default:
+		}
+		l.lost("rules directory is not watched: "+err.Error(), "edits take effect when it is watched again")
+		select {
+		case <-l.store.stop:
+			return false
+		case <-time.After(delay):
+		}
+		l.end()
+		if err = l.watch(); err == nil {
+			err = l.rescan(newDirty(time.Now()))
+		}
+		if err == nil {
+			return true
+		}
+		if errors.Is(err, errGone) {
+			// The way to it is watched, so that it is noticed when it is back.
+			return true
+		}
+	}
+}
+
+// lost announces, once, that the directory can't be watched.
+func (l *loop) lost(message, hint string) {
+	problem := rules.Problem{Pos: rules.Position{File: l.cfg.Dir}, Message: message, Hint: hint}
+	clear(l.vanished)
+	clear(l.busy)
+	if !l.gone {
+		l.gone = true
+		l.log.Warn("rules directory lost, its rules stay live", "dir", l.cfg.Dir, "reason", message)
+		l.store.lose(rules.Change{Kind: rules.Rejected, Problems: rules.Problems{problem}, Seen: time.Now()})
+	}
+}
+
+// handle takes in what one read returned.
+func (l *loop) handle(batch inotify.Batch) error {
+	if halfRename(batch.Events) {
+		// The other half is queued already, if it is in a watched directory at all.
+		more, err := l.w.TryRead()
+		if err != nil {
+			return err
+		}
+		batch.Events = append(batch.Events, more.Events...)
+		batch.Rescan |= more.Rescan
+	}
+	work := newDirty(batch.At)
+	rearm := batch.Rescan&inotify.Overflow != 0
+	for _, e := range batch.Events {
+		rearm = rearm || l.root.concerns(e)
+		if !l.root.isDir(e) {
+			continue
+		}
+		if Accepts(e.Name) {
+			work.event(e)
+		}
+		for _, name := range l.leading[e.Name] {
+			work.hint(name).written = true
+		}
+	}
+	work.pair(batch.Events)
+	if rearm {
+		if batch.Rescan != 0 {
+			l.log.Info("reading rules directory anew", "dir", l.cfg.Dir, "reason", batch.Rescan.String())
+		}
+		if err := l.rescan(work); !errors.Is(err, errGone) {
+			return err
+		}
+		return nil
+	}
+	l.refresh(work)
+	return nil
+}
+
+// rescan finds the directory anew and looks at all its files, and at those it
+// had. It returns an error that wraps errGone if there is no directory.
+func (l *loop) rescan(work *dirty) error {
+	if err := l.root.arm(); err != nil {
+		if errors.Is(err, errGone) {
+			l.lost(errGone.Error(), "its rules stay live; it is read again when it is back")
+		}
+		return err
+	}
+	names, err := entries(l.root.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		work.hint(name).written = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.store.set.sources)) {
+		work.hint(name).removed = true
+	}
+	grace := l.cfg.DeleteGrace
+	if l.gone {
+		l.gone = false
+		l.log.Info("rules directory is back", "dir", l.cfg.Dir)
+		l.store.lose(rules.Change{})
+		grace *= returnGraceFactor
+	}
+	l.refreshWithin(work, grace)
+	return nil
+}
+
+// tick looks again at the files that are due.
+func (l *loop) tick(now time.Time) {
+	var drops []update
+	for _, name := range slices.Sorted(maps.Keys(l.vanished)) {
+		if v := l.vanished[name]; !now.Before(v.due) {
+			delete(l.vanished, name)
+			if exists(l.root.dir, name) {
+				// It is back, and the event that says so is still queued.
+				l.refresh(&dirty{order: []string{name}, hints: map[string]*hint{name: {}}, seen: now})
+				continue
+			}
+			drops = append(drops, update{kind: drop, name: name, seen: v.seen})
+			l.leads(name, nil)
+		}
+	}
+	if len(drops) > 0 {
+		l.store.apply(drops)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.busy)) {
+		if b := l.busy[name]; !now.Before(b.due) {
+			work := newDirty(b.seen)
+			*work.hint(name) = b.hint
+			l.refresh(work)
+		}
+	}
+}
+
+// nextDue is when tick has something to do; zero if never.
+func (l *loop) nextDue() time.Time {
+	var next time.Time
+	earlier := func(due time.Time) {
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	for _, v := range l.vanished {
+		earlier(v.due)
+	}
+	for _, b := range l.busy {
+		earlier(b.due)
+	}
+	return next
+}
+
+// file returns the path of a file as messages show it.
+func (l *loop) file(name string) string { return filepath.Join(l.cfg.Dir, name) }
+
+func (l *loop) unreadable(name string, r reading) update {
+	path := l.file(name)
+	return update{kind: refuse, name: name, path: path, problem: r.problem(path)}
+}

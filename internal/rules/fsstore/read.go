@@ -1,0 +1,215 @@
+package fsstore
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"bittern/internal/rules"
+)
+
+// reading is what was found under a name.
+type reading struct {
+	state   readState
+	link    bool // the name is a symbolic link
+	data    []byte
+	message string // unusable: what is wrong
+	hint    string
+}
+
+type readState uint8
+
+const (
+	absent   readState = iota + 1 // there is no such name
+	unusable                      // it is there, but can't be read
+	open                          // it was not read, since somebody may be writing it
+	unstable                      // it changed while it was read, time and again
+	content                       // data is all of it
+)
+
+// readAttempts is how often a file that changes under the read is read again at
+// once.
+const readAttempts = 4
+
+// read reads one file of the directory. If careful, it does not read a file
+// that somebody has open for writing, or may have.
+func read(dir int, name string, maxBytes int64, careful bool) reading {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return failure(err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return readTarget(dir, name, maxBytes, careful, &st)
+	}
+	r := reading{state: unusable, message: "symbolic link leads nowhere", hint: "its rules stay live until it is removed"}
+	switch err := unix.Fstatat(dir, name, &st, 0); {
+	case err == nil:
+		// Whoever links to a file is done with it, so that no more is asked of it
+		// than of one that was closed.
+		r = readTarget(dir, name, maxBytes, false, &st)
+	case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR):
+		r = failure(err)
+	}
+	r.link = true
+	return r
+}
+
+// readTarget reads the file that a name leads to, whose state is st.
+func readTarget(dir int, name string, maxBytes int64, careful bool, st *unix.Stat_t) reading {
+	// Looked at before it is opened: to open a device can do things.
+	if r, ok := unfit(st, maxBytes); !ok {
+		return r
+	}
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failure(err)
+	}
+	defer unix.Close(fd)
+	if careful {
+		switch writers(fd) {
+		case someWriter:
+			return reading{state: open}
+		case unknownWriters:
+			// A further name for a file that exists is not one that is being made.
+			if st.Nlink < 2 {
+				return reading{state: open}
+			}
+		}
+	}
+	return readAll(fd, maxBytes)
+}
+
+func readAll(fd int, maxBytes int64) reading {
+	var before, after unix.Stat_t
+	for range readAttempts {
+		if err := unix.Fstat(fd, &before); err != nil {
+			return failure(err)
+		}
+		if r, ok := unfit(&before, maxBytes); !ok {
+			return r
+		}
+		// One byte more than it has, so that growth shows.
+		data := make([]byte, before.Size+1)
+		n, err := readFull(fd, data)
+		if err != nil {
+			return failure(err)
+		}
+		if err := unix.Fstat(fd, &after); err != nil {
+			return failure(err)
+		}
+		if int64(n) == before.Size && before.Size == after.Size && before.Mtim == after.Mtim {
+			return reading{state: content, data: data[:n]}
+		}
+	}
+	return reading{state: unstable}
+}
+
+func readFull(fd int, data []byte) (int, error) {
+	n := 0
+	for n < len(data) {
+		m, err := unix.Pread(fd, data[n:], int64(n))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return n, err
+		case m == 0:
+			return n, nil
+		default:
+			n += m
+		}
+	}
+	return n, nil
+}
+
+// unfit says why a file is not to be read, if so.
+func unfit(st *unix.Stat_t, maxBytes int64) (reading, bool) {
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG {
+		names := map[uint32]string{
+			unix.S_IFDIR: "directory", unix.S_IFIFO: "named pipe", unix.S_IFSOCK: "socket",
+			unix.S_IFCHR: "character device", unix.S_IFBLK: "block device",
+		}
+		return reading{state: unusable, message: "is a " + names[kind] + ", not a file",
+			hint: "rule files lie in the rules directory itself"}, false
+	}
+	if st.Size > maxBytes {
+		return reading{state: unusable, message: fmt.Sprintf("file has %d bytes, the limit is %d", st.Size, maxBytes),
+			hint: "split it into several files"}, false
+	}
+	return reading{}, true
+}
+
+func failure(err error) reading {
+	if errors.Is(err, unix.ENOENT) {
+		return reading{state: absent}
+	}
+	hint := ""
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		hint = "let the agent's user read it"
+	}
+	return reading{state: unusable, message: fmt.Sprintf("file can't be read: %v", err), hint: hint}
+}
+
+func (r reading) problem(path string) *rules.Problem {
+	return &rules.Problem{Pos: rules.Position{File: path}, Message: r.message, Hint: r.hint}
+}
+
+type writerState uint8
+
+const (
+	noWriter writerState = iota + 1
+	someWriter
+	unknownWriters
+)
+
+// writers reports whether somebody has the file of a descriptor open for
+// writing: the kernel grants a read lease only if not. The lease is given back
+// at once; whoever opens the file for writing meanwhile waits that long. Some
+// file systems have no leases, and others' files need CAP_LEASE.
+func writers(fd int) writerState {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
+	switch {
+	case err == nil:
+		// Closing the descriptor would end the lease as well.
+		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
+		return noWriter
+	case errors.Is(err, unix.EAGAIN):
+		return someWriter
+	}
+	return unknownWriters
+}
+
+// writersOf is writers for a name; noWriter if it can't be opened.
+func writersOf(dir int, name string) writerState {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return noWriter
+	}
+	defer unix.Close(fd)
+	return writers(fd)
+}
+
+func exists(dir int, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// linksOf returns the names in the directory that a name leads through, if it
+// is a symbolic link: for "a.yml -> ..data/a.yml" and "..data -> ..1" these are
+// "..data" and "..1". A change of any of them is a change of the name.
+func linksOf(dir int, name string) []string {
+	var through []string
+	buf := make([]byte, unix.PathMax)
+	for range maxLinks {
+		n, err := unix.Readlinkat(dir, name, buf)
+		if err != nil {
+			return through
+		}
+		name = firstComponent(string(buf[:n]))
+		if name == "" {
+			return through
+		}
+		through = append(through, name)
+	}
+	return through
+}

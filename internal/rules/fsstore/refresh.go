@@ -1,0 +1,168 @@
+package fsstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"time"
+
+	"bittern/internal/rules"
+)
+
+// Files that are being written are looked at again after 1, 2, 4 ms and so on,
+// since not every end of writing makes an event: none comes for a file that was
+// linked into the directory while it was open. Whoever closes a file that has
+// the name makes one, and needs no such look.
+const (
+	busyFirst = time.Millisecond
+	busyMost  = 250 * time.Millisecond
+	// busyLong is when a file that was closed once is taken as it is, although
+	// somebody still has it open; and when others are reported.
+	busyLong = 2 * time.Second
+)
+
+// refresh looks at each dirty name and takes in what it finds.
+func (l *loop) refresh(work *dirty) { l.refreshWithin(work, l.cfg.DeleteGrace) }
+
+func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
+	if l.root.dir < 0 {
+		return
+	}
+	updates := make([]update, 0, len(work.order))
+	absentNow := map[string]bool{}
+	for _, name := range work.order {
+		u, ok := l.look(name, *work.hints[name], work.seen)
+		if !ok {
+			continue
+		}
+		absentNow[name] = u.kind == miss
+		u.seen = work.seen
+		updates = append(updates, u)
+	}
+	for _, r := range work.renames {
+		at := slices.IndexFunc(updates, func(u update) bool { return u.name == r.to })
+		if at >= 0 && absentNow[r.from] && !absentNow[r.to] {
+			updates[at].from = r.from
+		}
+	}
+	for i, u := range updates {
+		switch {
+		case u.kind != miss:
+			delete(l.vanished, u.name)
+		case grace <= 0:
+			updates[i].kind = drop
+			l.leads(u.name, nil)
+		case l.vanished[u.name].due.IsZero():
+			l.vanished[u.name] = vanished{seen: work.seen, due: time.Now().Add(grace)}
+		}
+	}
+	if len(updates) > 0 {
+		l.store.apply(updates)
+	}
+}
+
+// look finds out what became of one file; false if that is nothing yet.
+func (l *loop) look(name string, h hint, seen time.Time) (update, bool) {
+	delete(l.busy, name)
+	r := read(l.root.dir, name, l.cfg.MaxBytes, !h.written)
+	if r.link {
+		l.leads(name, linksOf(l.root.dir, name))
+	} else if r.state != absent {
+		l.leads(name, nil)
+	}
+	switch r.state {
+	case absent:
+		// Without an event that says so, one is still to come.
+		return update{kind: miss, name: name}, h.removed
+	case unusable:
+		return l.unreadable(name, r), true
+	case open, unstable:
+		return l.putOff(name, h, seen), true
+	}
+	// Only this goroutine writes the set, so that it may read it without the lock.
+	sum := digest(sha256.Sum256(r.data))
+	src := l.store.set.sources[name]
+	if src != nil && src.judged && src.sum == sum {
+		return update{kind: confirm, name: name}, true
+	}
+	path := l.file(name)
+	var file *rules.File
+	if !blank(r.data) {
+		file = l.cfg.Parse(path, r.data)
+		if len(file.Documents) == 0 && len(file.Problems) == 0 {
+			file = nil
+		}
+	}
+	if l.doubtful(name, h, file) {
+		return l.putOff(name, h, seen), true
+	}
+	return update{kind: judge, name: name, path: path, sum: sum, file: file}, true
+}
+
+// doubtful reports whether content had better not be believed yet: it is wrong
+// or lacks what was there, and somebody has the file open for writing. Content
+// that is right is taken at once, whoever has the file open.
+func (l *loop) doubtful(name string, h hint, file *rules.File) bool {
+	switch {
+	case file == nil:
+		if !h.written && h.tries == 0 {
+			return true // just made: its writer may not even have it open yet
+		}
+	case !file.AllProblems().Failed() && !l.store.set.loses(name, file):
+		return false
+	}
+	if h.written && h.tries > 0 && time.Since(h.first) >= busyLong {
+		return false
+	}
+	return writersOf(l.root.dir, name) == someWriter
+}
+
+// putOff has the file looked at again later, if no event comes before.
+func (l *loop) putOff(name string, h hint, seen time.Time) update {
+	now := time.Now()
+	if h.tries == 0 {
+		h.first = now
+	}
+	delay := min(busyFirst<<min(h.tries, 16), busyMost)
+	h.tries++
+	l.busy[name] = busy{hint: h, seen: seen, due: now.Add(delay)}
+	if now.Sub(h.first) >= busyLong {
+		return update{kind: wait, name: name, path: l.file(name)}
+	}
+	return update{kind: confirm, name: name}
+}
+
+// leads records which names of the directory a file leads through.
+func (l *loop) leads(name string, through []string) {
+	if slices.Equal(l.through[name], through) {
+		return
+	}
+	for _, t := range l.through[name] {
+		left := slices.DeleteFunc(l.leading[t], func(n string) bool { return n == name })
+		if len(left) == 0 {
+			delete(l.leading, t)
+		} else {
+			l.leading[t] = left
+		}
+	}
+	if len(through) == 0 {
+		delete(l.through, name)
+		return
+	}
+	l.through[name] = through
+	for _, t := range through {
+		l.leading[t] = append(l.leading[t], name)
+	}
+}
+
+// blank reports whether a file has nothing but comments and document marks, so
+// that it is not worth parsing.
+func blank(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' && !bytes.Equal(line, []byte("---")) {
+			return false
+		}
+	}
+	return true
+}

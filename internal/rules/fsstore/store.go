@@ -1,0 +1,209 @@
+// Package fsstore keeps the rule definitions of a directory live: it watches
+// the directory, reads what was edited, and announces one change for each rule
+// of an edit. What is wrong never takes away what was right: the last good
+// version of a rule stays live while its file is bad.
+//
+// Files that are symbolic links are followed, and links inside the directory
+// are watched; the target of a link that leads out of it is not: it is read
+// again when the link is switched.
+package fsstore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"bittern/internal/rules"
+)
+
+// ErrStopped is returned by Start after Stop.
+var ErrStopped = errors.New("rule store is stopped")
+
+// Store is the rules of a directory. It is safe for use by several goroutines.
+type Store struct {
+	cfg  Config
+	feed rules.Feed
+	stop chan struct{} // closed by the first Stop
+	up   chan struct{} // closed when the first Start has ended
+	done chan struct{} // closed when the goroutine has ended, or will never start
+
+	mu       sync.Mutex // guards what follows, and orders it with the feed
+	set      *set
+	lost     rules.Problems // what is wrong with the directory itself
+	started  bool
+	stopping bool
+	startErr error
+	w        watcher
+}
+
+// New makes a store that is not started: it has no rules.
+func New(cfg Config) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Store{
+		cfg: cfg, set: newSet(),
+		stop: make(chan struct{}), up: make(chan struct{}), done: make(chan struct{}),
+	}, nil
+}
+
+// Open makes a store and starts it.
+func Open(cfg Config) (*Store, error) {
+	s, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Start watches the directory, then reads it, and returns when all its rules
+// are loaded. Files that are wrong are no error: see Problems. It does nothing
+// if the store is started, and returns ErrStopped if it is stopped.
+func (s *Store) Start() error {
+	s.mu.Lock()
+	first := !s.started
+	if s.stopping && first {
+		s.mu.Unlock()
+		return ErrStopped
+	}
+	s.started = true
+	s.mu.Unlock()
+	if !first {
+		<-s.up
+		return s.startErr
+	}
+	defer close(s.up)
+	l := newLoop(s)
+	if s.startErr = l.begin(); s.startErr != nil {
+		select {
+		case <-s.stop:
+			s.startErr = ErrStopped // that the watcher was closed is only how
+		default:
+		}
+		l.end()
+		close(s.done)
+		return s.startErr
+	}
+	go func() {
+		defer close(s.done)
+		defer l.end()
+		l.run()
+	}()
+	return nil
+}
+
+// Stop ends the watching and all subscriptions, and returns when that is done.
+// The rules can still be read. It may be called at any time, and again.
+func (s *Store) Stop() {
+	s.mu.Lock()
+	first := !s.stopping
+	s.stopping = true
+	started, w := s.started, s.w
+	s.mu.Unlock()
+	if first {
+		close(s.stop)
+		if !started {
+			close(s.done)
+		}
+	}
+	if w != nil {
+		_ = w.Close() // ends the read that waits; end closes it as well
+	}
+	<-s.done
+	s.feed.Close()
+}
+
+// Close is Stop; it returns nil.
+func (s *Store) Close() error {
+	s.Stop()
+	return nil
+}
+
+// Load returns every live rule, ordered by id.
+func (s *Store) Load() []*rules.Rule {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.load()
+}
+
+// Changes returns a subscription to all changes from now on. What happens
+// before the first receive is queued.
+func (s *Store) Changes() *rules.Subscription {
+	return s.feed.Subscribe()
+}
+
+// Subscribe returns the live rules and a subscription to the changes that come
+// after exactly these.
+func (s *Store) Subscribe() ([]*rules.Rule, *rules.Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.load(), s.feed.Subscribe()
+}
+
+// Problems returns what is wrong at present, by file, with the rules that are
+// stale because of it.
+func (s *Store) Problems() []rules.SourceProblems {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	report := s.set.report()
+	if len(s.lost) > 0 {
+		whole := rules.SourceProblems{Source: s.cfg.Dir, Problems: slices.Clone(s.lost)}
+		report = slices.Insert(report, 0, whole)
+	}
+	return report
+}
+
+func (s *Store) load() []*rules.Rule {
+	all := make([]*rules.Rule, 0, len(s.set.live))
+	for _, l := range s.set.live {
+		all = append(all, l.rule)
+	}
+	slices.SortFunc(all, func(a, b *rules.Rule) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+// apply takes updates in and announces what they change. A snapshot has both
+// or neither.
+func (s *Store) apply(updates []update) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feed.Publish(s.set.apply(updates)...)
+}
+
+// lose says that the directory can't be watched at present; nil problems, that
+// it can. Files that were missing may be back when it is.
+func (s *Store) lose(change rules.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = change.Problems
+	if len(change.Problems) == 0 {
+		return
+	}
+	for _, src := range s.set.sources {
+		src.missing = false
+	}
+	s.feed.Publish(change)
+}
+
+// adopt makes a watcher the one that Stop closes; false if it is too late.
+func (s *Store) adopt(w watcher) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w = w
+	return !s.stopping
+}
+
+// watchError is for errors that end the watching at the start.
+func watchError(dir string, err error) error {
+	if errors.Is(err, errGone) {
+		return fmt.Errorf("opening rules directory %s: %w (create it, or name another)", dir, err)
+	}
+	return fmt.Errorf("opening rules directory %s: %w", dir, err)
+}

@@ -1,0 +1,82 @@
+package rules
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"bittern/internal/event"
+)
+
+// The reference for users names every field, key, modifier and limit.
+func TestReference(t *testing.T) {
+	text, err := os.ReadFile("../../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference := string(text)
+	row := func(name string) string {
+		for line := range strings.Lines(reference) {
+			if strings.HasPrefix(line, "|") && strings.Contains(line, "`"+name+"`") {
+				return line
+			}
+		}
+		return ""
+	}
+	for _, info := range event.Fields() {
+		kind := info.Kind.String()
+		if info.Many {
+			kind += ", many"
+		}
+		if line := row(info.Name); !strings.Contains(line, "| "+kind+" |") || !strings.Contains(line, info.Alias) {
+			t.Errorf("field %s (%s) has the row %q", info.Name, kind, line)
+		}
+	}
+	for _, name := range slices.Concat(keys, modifiers) {
+		if row(name) == "" {
+			t.Errorf("%s is not in a table", name)
+		}
+	}
+	for _, c := range event.Classes() {
+		if !strings.Contains(reference, "`"+c.String()+"`") {
+			t.Errorf("event class %s is missing", c)
+		}
+	}
+	for _, limit := range []string{
+		fmt.Sprintf("file | %d MiB, %s documents, %s YAML nodes", DefaultMaxBytes>>20, thousands(maxDocuments), thousands(maxNodes)),
+		fmt.Sprintf("%s entries, nested %d deep", thousands(maxList), maxDepth),
+		fmt.Sprintf("value or pattern to match, condition | %d KiB", min(maxValue, maxCondition)>>10),
+		fmt.Sprintf("other text | %d KiB; `name` %d bytes; `rule_id` and names of selections %d bytes", maxText>>10, maxName, maxID),
+		fmt.Sprintf("%s instructions", thousands(maxInstructions)),
+		fmt.Sprintf("parentheses in a condition | %d deep", maxParentheses),
+		fmt.Sprintf("problems reported | %d for each rule", maxProblems),
+	} {
+		if !strings.Contains(reference, limit) {
+			t.Errorf("limit %q is missing", limit)
+		}
+	}
+}
+
+// The examples of the reference that are whole rules or matches are good.
+func TestReferenceExamples(t *testing.T) {
+	text, err := os.ReadFile("../../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(examples) != 3 {
+		t.Fatalf("have %d examples", len(examples))
+	}
+	whole, match, tests := examples[0][1], examples[1][1], examples[2][1]
+	for _, rule := range []string{whole, head + match, oneRule + tests} {
+		if problems := Parse("docs.yml", []byte(rule), Options{}).AllProblems(); len(problems) > 0 {
+			t.Errorf("%s\n%s", rule, problems.Error())
+		}
+	}
+}
+
+// thousands writes a number of up to six digits with a comma.
+func thousands(n int) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
