@@ -1,0 +1,86 @@
+# "make" or "make help" lists the targets.
+
+GO            ?= go
+BIN           := bin/bittern
+CACHE         := .cache
+ARGS          ?=
+FUZZTIME      ?= 10s
+TESTFLAGS     ?=
+LINTER        := $(GO) tool -modfile=scripts/tools/go.mod golangci-lint
+
+# What needs root runs under sudo if make does not run as root.
+SUDO          := $(if $(filter 0,$(shell id -u)),,sudo)
+TEST_EXEC     := $(if $(SUDO),-exec "sudo -E")
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: ## build the agent and run it with the shipped rules; ARGS="--output json" and so on
+	scripts/setup.sh run
+	$(MAKE) --no-print-directory build
+	$(SUDO) $(BIN) run $(ARGS)
+
+.PHONY: build
+build: ## build bin/bittern
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/agent
+
+.PHONY: test
+test: ## set up, and run every test, those that need root and BPF included
+	scripts/setup.sh test
+	$(GO) vet ./...
+	$(GO) test $(TEST_EXEC) $(TESTFLAGS) ./...
+
+.PHONY: test-unit
+test-unit: ## run the tests that need no privileges and no set-up
+	BITTERN_REQUIRE= $(GO) test -short ./...
+
+.PHONY: race
+race: ## run the tests that need no privileges under the race detector
+	BITTERN_REQUIRE= $(GO) test -race -short ./...
+
+.PHONY: cover
+cover: ## run every test and print the coverage by package
+	@mkdir -p $(CACHE)
+	$(GO) test $(TEST_EXEC) -coverpkg=./... -coverprofile=$(CACHE)/cover.out ./...
+	@$(GO) tool cover -func=$(CACHE)/cover.out | tail -n 1
+
+.PHONY: fuzz
+fuzz: ## run each fuzz test for FUZZTIME (10s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## run the benchmarks, and the measurements on live processes
+	$(GO) test $(TEST_EXEC) -run '^$$' -bench . -benchmem ./...
+	$(foreach script,$(wildcard scripts/bench.sh),$(SUDO) $(script))
+
+.PHONY: lint
+lint: ## check style and dependencies: Go, C, shell
+	$(LINTER) run ./...
+	scripts/clang-format.sh --check
+	shellcheck scripts/*.sh .ci/run
+
+.PHONY: format
+format: ## format Go and C in place
+	$(LINTER) fmt ./...
+	scripts/clang-format.sh
+
+.PHONY: generate
+generate: ## regenerate what is committed: BPF objects, ATT&CK data; needs clang-19
+	$(GO) generate ./...
+
+.PHONY: drift
+drift: ## check that what is generated, and go.mod, are up to date
+	scripts/drift.sh
+
+.PHONY: vuln
+vuln: ## check the dependencies for known vulnerabilities; needs the network, not part of CI
+	$(GO) tool -modfile=scripts/tools/go.mod govulncheck ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin $(CACHE)

@@ -1,0 +1,219 @@
+package event
+
+import "slices"
+
+// ecsVersion is the release of the Elastic Common Schema whose names are used.
+const ecsVersion = "8.17.0"
+
+// AppendJSON appends the detection as one line of JSON in nested ECS form,
+// without the newline that ends the line. Fields of which nothing is known are
+// left out. bittern.* is what ECS has no place for; see docs/detections.md.
+func (d *Detection) AppendJSON(dst []byte) []byte {
+	w := writer{buf: append(dst, '{')}
+	w.time("@timestamp", d.Event.Time)
+	ecsHeader(&w)
+	w.object("event", "event.", func() {
+		category, kind := ecsCategory(d.Event.Class)
+		w.text("kind", "alert")
+		w.texts("category", category)
+		w.texts("type", kind)
+		w.text("action", d.Event.Class.String())
+		w.text("id", d.ID)
+		w.number("sequence", d.Event.Sequence)
+		if score, ok := severityScore(d.Rule.Severity); ok {
+			w.number("severity", score)
+		}
+		w.text("module", "bittern")
+		w.text("dataset", "bittern.detection")
+	})
+	w.object("rule", "rule.", func() {
+		w.text("id", d.Rule.ID)
+		w.id("version", uint64(max(d.Rule.Version, 0)))
+		w.text("name", d.Rule.Name)
+		w.text("description", d.Rule.Description)
+	})
+	d.appendThreat(&w)
+	appendProcess(&w, &d.Event.Process, &d.Event.Parent)
+	w.object("user", "user.", func() {
+		w.id("id", uint64(d.Event.User.ID))
+		w.text("name", d.Event.User.Name)
+		w.object("effective", "user.effective.", func() { w.id("id", uint64(d.Event.User.EffectiveID)) })
+	})
+	w.object("group", "group.", func() { w.id("id", uint64(d.Event.User.GID)) })
+	appendHost(&w, d.Host)
+	d.appendOwn(&w)
+	return append(w.buf, '}')
+}
+
+// MarshalJSON returns what AppendJSON appends.
+func (d *Detection) MarshalJSON() ([]byte, error) { return d.AppendJSON(nil), nil }
+
+func ecsHeader(w *writer) {
+	w.object("ecs", "ecs.", func() { w.text("version", ecsVersion) })
+}
+
+// ecsCategory gives ECS's event.category and event.type of a class.
+func ecsCategory(c Class) (category, kind []string) {
+	if c == ProcessExec {
+		return []string{"process"}, []string{"start"}
+	}
+	return nil, nil
+}
+
+// appendThreat writes threat.*, where tactics, techniques and sub-techniques are
+// parallel arrays of ids and names, without repeats. Which belong together is in
+// bittern.tags.
+func (d *Detection) appendThreat(w *writer) {
+	if len(d.Tags) == 0 {
+		return
+	}
+	var tactics, techniques, subs refs
+	for _, t := range d.Tags {
+		tactics.add(t.Tactic)
+		techniques.add(t.Technique)
+		subs.add(t.SubTechnique)
+	}
+	w.object("threat", "threat.", func() {
+		w.text("framework", "MITRE ATT&CK")
+		w.object("tactic", "threat.tactic.", func() { tactics.write(w) })
+		w.object("technique", "threat.technique.", func() {
+			techniques.write(w)
+			w.object("subtechnique", "threat.technique.subtechnique.", func() { subs.write(w) })
+		})
+	})
+}
+
+type refs struct{ ids, names []string }
+
+// add notes a reference once. The id stands in for a name that is not known, so
+// that the arrays stay parallel.
+func (r *refs) add(ref Ref) {
+	if ref.ID == "" || slices.Contains(r.ids, ref.ID) {
+		return
+	}
+	name := ref.Name
+	if name == "" {
+		name = ref.ID
+	}
+	r.ids, r.names = append(r.ids, ref.ID), append(r.names, name)
+}
+
+func (r *refs) write(w *writer) {
+	w.texts("id", r.ids)
+	w.texts("name", r.names)
+}
+
+func appendProcess(w *writer, p, parent *Process) {
+	w.object("process", "process.", func() {
+		appendImage(w, p)
+		if parent.PID != 0 {
+			w.object("parent", "process.parent.", func() { appendImage(w, parent) })
+		}
+	})
+}
+
+func appendImage(w *writer, p *Process) {
+	w.number("pid", uint64(p.PID))
+	w.text("entity_id", p.EntityID)
+	w.text("executable", p.Executable)
+	w.text("name", baseName(p.Executable))
+	w.texts("args", p.Args)
+	if p.ArgsCount > 0 {
+		w.number("args_count", uint64(p.ArgsCount))
+	}
+	w.text("command_line", p.CommandLine)
+	w.text("working_directory", p.WorkingDirectory)
+	w.time("start", p.Start)
+}
+
+func appendHost(w *writer, h *Host) {
+	if h == nil {
+		return
+	}
+	w.object("host", "host.", func() {
+		w.text("hostname", h.Hostname)
+		w.text("name", h.Hostname)
+		w.text("id", h.ID)
+		w.text("architecture", h.Architecture)
+		w.object("boot", "host.boot.", func() { w.text("id", h.BootID) })
+		w.object("os", "host.os.", func() {
+			w.text("type", "linux")
+			w.text("platform", h.OS.Platform)
+			w.text("family", h.OS.Family)
+			w.text("name", h.OS.Name)
+			w.text("full", h.OS.Full)
+			w.text("version", h.OS.Version)
+			w.text("kernel", h.OS.Kernel)
+		})
+	})
+}
+
+// appendOwn writes bittern.*. It comes last: it lists the escaped fields.
+func (d *Detection) appendOwn(w *writer) {
+	e := d.Event
+	w.object("bittern", "bittern.", func() {
+		if confidence, ok := d.Confidence(); ok {
+			w.confidence("confidence", confidence)
+		}
+		w.text("severity", d.Rule.Severity)
+		w.number("epoch", e.Epoch)
+		w.text("rule_hash", d.Rule.Hash)
+		w.number("cpu", uint64(e.CPU))
+		if e.CgroupID != 0 {
+			w.id("cgroup_id", e.CgroupID)
+		}
+		if e.Process.Invoked != e.Process.Executable {
+			w.text("invoked", e.Process.Invoked)
+		}
+		d.appendTags(w)
+		w.object("evidence", "bittern.evidence.", func() {
+			for _, f := range d.Evidence {
+				appendEvidence(w, e, f)
+			}
+		})
+		w.texts("truncated", e.truncated(nil))
+		w.texts("escaped", w.escaped)
+	})
+}
+
+func (d *Detection) appendTags(w *writer) {
+	if len(d.Tags) == 0 {
+		return
+	}
+	w.key("tags")
+	w.buf = append(w.buf, '[')
+	for _, t := range d.Tags {
+		w.comma()
+		w.buf = append(w.buf, '{')
+		w.text("tactic", t.Tactic.ID)
+		w.text("technique", t.Technique.ID)
+		w.text("subtechnique", t.SubTechnique.ID)
+		w.confidence("confidence", t.Confidence)
+		w.buf = append(w.buf, '}')
+	}
+	w.buf = append(w.buf, ']')
+}
+
+// appendEvidence writes the value of one field under its full name: an array if
+// the field can have several values.
+func appendEvidence(w *writer, e *Event, f Field) {
+	info := f.Info()
+	switch info.Kind {
+	case String:
+		values := e.Strings(f, nil)
+		switch {
+		case info.Many:
+			w.texts(info.Name, values)
+		case len(values) > 0:
+			w.text(info.Name, values[0])
+		}
+	case Number:
+		if n, ok := e.Number(f); ok {
+			w.number(info.Name, n)
+		}
+	case Bool:
+		if n, ok := e.Number(f); ok {
+			w.boolean(info.Name, n != 0)
+		}
+	}
+}

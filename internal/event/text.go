@@ -1,0 +1,143 @@
+package event
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Widths of the columns of text output.
+const (
+	severityWidth = 8  // "critical"
+	ruleWidth     = 10 // "BT0001 v12"
+	nameWidth     = 44
+	attackWidth   = 9 // "T1059.004"
+)
+
+// SGR sequences of ECMA-48.
+const (
+	reset  = "\x1b[0m"
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	cyan   = "\x1b[36m"
+)
+
+// AppendText appends the detection as one line of text for people, without the
+// newline that ends the line: time in the location of the event's time, severity,
+// rule, name, techniques, process, and last the command line. Whatever is not
+// printable is shown in Go's quoted form, so that nothing in an event can end the
+// line, colour it or move the cursor. Colour it only for a terminal.
+func (d *Detection) AppendText(dst []byte, colour bool) []byte {
+	e := d.Event
+	l := line{buf: dst, colour: colour}
+	l.stamp(e.Time)
+	l.column(severityColour(d.Rule.Severity), severityLabel(d.Rule.Severity), severityWidth)
+	l.column(bold, string(appendTail(nil, d.Rule.ID))+" v"+strconv.Itoa(d.Rule.Version), ruleWidth)
+	l.column("", string(appendTail(nil, d.Rule.Name)), nameWidth)
+	l.column(cyan, d.techniques(), attackWidth)
+
+	l.word("pid", strconv.FormatUint(uint64(e.Process.PID), 10))
+	l.word("user", e.User.label())
+	if e.Parent.PID != 0 && e.Parent.Executable != "" {
+		l.word("parent", e.Parent.Executable)
+	}
+	l.word("exe", e.Process.Executable)
+	if cut := e.truncated(nil); len(cut) > 0 {
+		l.word("truncated", strings.Join(cut, ","))
+	}
+	l.add(dim, []byte("cmd="))
+	l.buf = appendTail(l.buf, e.Process.CommandLine)
+	return l.buf
+}
+
+func (d *Detection) techniques() string {
+	var ids []string
+	for _, t := range d.Tags {
+		id := t.SubTechnique.ID
+		if id == "" {
+			id = t.Technique.ID
+		}
+		if id == "" {
+			id = t.Tactic.ID
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return "-"
+	}
+	return string(appendWord(nil, strings.Join(ids, ",")))
+}
+
+func (u *User) label() string {
+	id := strconv.FormatUint(uint64(u.ID), 10)
+	if u.Name != "" {
+		id = u.Name
+	}
+	if u.EffectiveID != u.ID {
+		id += "(euid=" + strconv.FormatUint(uint64(u.EffectiveID), 10) + ")"
+	}
+	return id
+}
+
+func severityLabel(severity string) string {
+	switch severity {
+	case "":
+		return "-"
+	case "informational":
+		return "info"
+	}
+	return string(appendWord(nil, severity))
+}
+
+func severityColour(severity string) string {
+	switch severity {
+	case "critical", "high":
+		return red
+	case "medium":
+		return yellow
+	}
+	return ""
+}
+
+// line builds one line of text.
+type line struct {
+	buf    []byte
+	colour bool
+	begun  bool
+}
+
+// add appends text that is safe to print, after a space.
+func (l *line) add(style string, text []byte) {
+	if l.begun {
+		l.buf = append(l.buf, ' ')
+	}
+	l.begun = true
+	if l.colour && style != "" {
+		l.buf = append(l.buf, style...)
+		l.buf = append(l.buf, text...)
+		l.buf = append(l.buf, reset...)
+		return
+	}
+	l.buf = append(l.buf, text...)
+}
+
+// column appends text that is safe to print, filled up to width characters.
+func (l *line) column(style, text string, width int) {
+	l.add(style, []byte(text))
+	for n := utf8.RuneCountInString(text); n < width; n++ {
+		l.buf = append(l.buf, ' ')
+	}
+}
+
+func (l *line) stamp(t time.Time) {
+	l.add(dim, []byte(t.Format("2006-01-02 15:04:05.000")))
+}
+
+// word appends name=value.
+func (l *line) word(name, value string) {
+	l.add(dim, []byte(name+"="))
+	l.buf = appendWord(l.buf, value)
+}
