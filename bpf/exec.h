@@ -7,7 +7,7 @@
 #define BITTERN_EXEC_H
 
 #include "event.h"
-#include "match.h"
+#include "text.h"
 #include <bpf/bpf_helpers.h>
 
 struct exec_event {

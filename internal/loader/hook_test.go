@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -29,7 +28,7 @@ func openForTest(t testing.TB, cfg Config) (k *Kernel, cgroup *os.File) {
 	}
 	t.Cleanup(func() { cgroup.Close() })
 	cfg.Cgroup = dir
-	cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	cfg.Log = slog.New(slog.DiscardHandler)
 	if k, err = Open(cfg); err != nil {
 		t.Fatal(err)
 	}

@@ -119,7 +119,7 @@ func (k indexKey) kernelText() execTextKey {
 	return key
 }
 
-// gramHash is gram_hash of bpf/match.h; the filter's bits are in its order.
+// gramHash is gram_hash of bpf/text.h; the filter's bits are in its order.
 func (k indexKey) gramHash() uint32 {
 	return (uint32(k.number) ^ (k.tag/8)*0x85ebca6b) * 0x9e3779b1 >> (32 - gramHashBits)
 }

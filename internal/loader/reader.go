@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"errors"
 	"os"
 	"time"
 
@@ -39,7 +40,7 @@ func (r *Reader) Next() (Match, error) {
 		if closed {
 			return Match{}, os.ErrClosed
 		}
-		if err := r.ring.wait(); err == os.ErrClosed {
+		if err := r.ring.wait(); errors.Is(err, os.ErrClosed) {
 			closed = true // one more look
 		} else if err != nil {
 			return Match{}, err

@@ -2,7 +2,6 @@ package loader
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -23,7 +22,7 @@ import (
 func loadForTest(t testing.TB, cfg Config) *Kernel {
 	t.Helper()
 	require.BPF(t)
-	cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	cfg.Log = slog.New(slog.DiscardHandler)
 	k, err := load(cfg)
 	if err != nil {
 		t.Fatal(err)

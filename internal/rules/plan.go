@@ -50,7 +50,7 @@ const (
 	NumberEquals
 )
 
-// Limits of the kernel's tables, see bpf/match.h.
+// Limits of the kernel's tables, see bpf/tables.h.
 const (
 	MaxGroups   = 7
 	MaxKeyBytes = 126 // one byte of the 127 is kept for the NUL that ends an Equals

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The tables of the matching engine: what the single writer in user space keeps and
+ * the programs read. internal/loader is the other side; it takes sizes and layouts
+ * from the BTF of the compiled objects.
+ */
+#ifndef BITTERN_TABLES_H
+#define BITTERN_TABLES_H
+
+#include "kernel.h"
+#include "event.h"
+#include <bpf/bpf_helpers.h>
+
+/* Sizes that Go must agree on; as an enum they get into the BTF. */
+enum limit {
+	MAX_SLOTS = 65536,
+	MAX_GROUPS = 7, /* positive groups of a clause */
+	GROUP_NOT = 7,	/* cells of this group exclude */
+	GROUPS = 8,
+	SLOTS_PER_CELL = 32,
+	MAX_BLOCKS = MAX_SLOTS / SLOTS_PER_CELL, /* of 32 slots each */
+	KEY_TEXT = 128,				 /* bytes of text in a key */
+	GRAM_HASH_BITS = 18,			 /* size of the gram filter */
+	ROW_ALWAYS = 0,				 /* row of clauses without any group */
+};
+
+/* Numbers of fields as keys name them. */
+enum key_field {
+	KEY_EXECUTABLE,
+	KEY_PARENT_EXECUTABLE,
+	KEY_CWD,
+	KEY_COMMAND_LINE,
+	KEY_PARENT_COMMAND_LINE,
+	KEY_STRING_FIELDS,
+	KEY_PID = KEY_STRING_FIELDS,
+	KEY_PARENT_PID,
+	KEY_ARGS_COUNT,
+	KEY_UID,
+	KEY_EUID,
+	KEY_GID,
+	KEY_EXECUTABLE_TRUNCATED,
+	KEY_ARGS_TRUNCATED,
+	KEY_CWD_TRUNCATED,
+	KEY_PARENT_EXECUTABLE_TRUNCATED,
+	KEY_PARENT_ARGS_TRUNCATED,
+	KEY_FIELDS,
+};
+
+/* Ways to look a string up; with the field they make a tag. */
+enum key_way {
+	WAY_FORWARD,	  /* prefixes; an exact value is a prefix that ends in NUL */
+	WAY_FORWARD_FOLD, /* the same over ASCII lower case */
+	WAY_REVERSE,	  /* suffixes */
+	WAY_REVERSE_FOLD,
+	WAYS,
+};
+
+#define TAG(field, way) ((field) * WAYS + (way))
+
+struct text_key {
+	__u32 bits; /* length of the prefix in bits, the tag's 32 included */
+	__u32 tag;
+	__u64 text[KEY_TEXT / 8];
+};
+
+struct number_key {
+	__u64 field;
+	__u64 value;
+};
+
+/* A gram of two or three bytes is one of four whose high bytes are NUL. */
+struct gram_key {
+	__u32 field;
+	__u32 gram; /* first byte lowest, ASCII letters in lower case */
+};
+
+/*
+ * epoch is the swap: see above. The in_use masks may be set too long, never too
+ * short: bit TAG() of in_use_text, bit 8*field+length of in_use_gram, bit field
+ * of in_use_number.
+ */
+struct control_block {
+	__u64 epoch;
+	__u64 in_use_text;
+	__u64 in_use_gram;
+	__u64 in_use_number;
+};
+
+struct slot {
+	__u64 born;
+	__u64 died;
+	__u64 version; /* of the rule, for the record */
+};
+
+struct gram_filter {
+	__u64 words[(1 << GRAM_HASH_BITS) / 64];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct control_block);
+} control SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 8192); /* set by the loader */
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+/* For group g and block b, word g*MAX_BLOCKS+b: the slots that have no group g. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_GROUPS *MAX_BLOCKS);
+	__type(key, __u32);
+	__type(value, __u64);
+} no_group SEC(".maps");
+
+/* Row number -> offset of its cells << 32 | their count. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65536); /* set by the loader */
+	__type(key, __u32);
+	__type(value, __u64);
+} rows SEC(".maps");
+
+/* group << 48 | block << 32 | bit mask over the block's slots */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 262144); /* set by the loader */
+	__type(key, __u32);
+	__type(value, __u64);
+} cells SEC(".maps");
+
+/* The longest key wins, so its row holds the cells of the shorter ones too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536); /* set by the loader */
+	__type(key, struct text_key);
+	__type(value, __u32);
+} texts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536); /* set by the loader */
+	__type(key, struct number_key);
+	__type(value, __u32);
+} numbers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536); /* set by the loader */
+	__type(key, struct gram_key);
+	__type(value, __u32);
+} grams SEC(".maps");
+
+/* A clear bit says that no gram of that hash is in grams. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gram_filter);
+} gram_filter SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTER_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+#define WORK_BYTES (2 * PATH_BYTES)
+
+struct match_scratch {
+	__u32 hits[GROUPS * MAX_BLOCKS];  /* accumulators, zero between events */
+	__u16 dirty[GROUPS * MAX_BLOCKS]; /* indices of accumulators not zero */
+	__u32 dirty_count;
+	__u32 survivors;
+	__u64 versions[RECORD_VERSIONS];
+	struct text_key key;
+	/* Text under the window; eight bytes of NUL before it, and after it. */
+	__u8 text[WORK_BYTES + 16];
+	__u8 folded[WORK_BYTES + 16];
+};
+
+/*
+ * One entry for each possible CPU. A per-CPU map can't hold values this large.
+ * Programs that use it run with preemption off, or are the only ones on their CPU.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set by the loader */
+	__type(key, __u32);
+	__type(value, struct match_scratch);
+} match_scratch SEC(".maps");
+
+static __always_inline void count(__u32 counter)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &counter);
+
+	if (n)
+		(*n)++;
+}
+
+static __always_inline struct match_scratch *scratch_of_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&match_scratch, &cpu);
+}
+
+static __always_inline struct control_block *controls(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&control, &zero);
+}
+
+/* The epoch to judge an event by. Call it before anything else is looked up. */
+static __always_inline __u64 current_epoch(void)
+{
+	struct control_block *c = controls();
+	__u64 epoch = c ? *(volatile __u64 *)&c->epoch : 0;
+
+	asm volatile("" ::: "memory");
+	return epoch;
+}
+
+#endif
