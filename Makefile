@@ -5,6 +5,7 @@ BIN           := bin/bittern
 CACHE         := .cache
 ARGS          ?=
 FUZZTIME      ?= 10s
+BENCHTIME     ?= 20s
 TESTFLAGS     ?=
 LINTER        := $(GO) tool -modfile=scripts/tools/go.mod golangci-lint
 
@@ -54,9 +55,10 @@ fuzz: ## run each fuzz test for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## run the benchmarks, and the measurements on live processes
-	$(GO) test $(TEST_EXEC) -run '^$$' -bench . -benchmem ./...
-	$(foreach script,$(wildcard scripts/bench.sh),$(SUDO) $(script))
+bench: ## run the benchmarks: parts, then the agent as a whole on 4,096 rules
+	scripts/setup.sh test
+	$(GO) test $(TEST_EXEC) -run '^$$' -bench . $$($(GO) list ./... | grep -v internal/bench)
+	$(GO) test $(TEST_EXEC) -run '^$$' -bench . -benchtime $(BENCHTIME) ./internal/bench
 
 .PHONY: lint
 lint: ## check style and dependencies: Go, C, shell

@@ -10,6 +10,7 @@
 #include "event.h"
 #include "match.h"
 #include "exec.h"
+#include <stddef.h>
 #include <bpf/bpf_helpers.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -31,7 +32,15 @@ struct {
 	__type(value, struct trial);
 } trials SEC(".maps");
 
-static __always_inline int judge_trial(bool late)
+/* Iterations of a pause, about 200 microseconds. */
+#define PAUSE 20000
+
+static long idle(__u32 i, void *ctx)
+{
+	return 0;
+}
+
+static __always_inline int judge_trial(bool late, bool slow)
 {
 	__u64 epoch = current_epoch();
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -40,7 +49,11 @@ static __always_inline int judge_trial(bool late)
 
 	if (!t || !m)
 		return 0;
+	if (slow)
+		bpf_loop(PAUSE, idle, NULL, 0);
 	match_exec(m, &t->event);
+	if (slow)
+		bpf_loop(PAUSE, idle, NULL, 0);
 	if (late)
 		epoch = current_epoch();
 	match_end(m, epoch);
@@ -53,12 +66,22 @@ static __always_inline int judge_trial(bool late)
 SEC("socket")
 int judge(void *ctx)
 {
-	return judge_trial(false);
+	return judge_trial(false, false);
+}
+
+/*
+ * Dawdles after the epoch and after the hits: long enough for a writer that does not
+ * wait for grace periods to take away what this program is about to look at.
+ */
+SEC("socket")
+int judge_slow(void *ctx)
+{
+	return judge_trial(false, true);
 }
 
 /* The mistake that the order of look-ups prevents; a test shows that it loses events. */
 SEC("socket")
 int judge_late(void *ctx)
 {
-	return judge_trial(true);
+	return judge_trial(true, false);
 }

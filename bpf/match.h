@@ -97,6 +97,21 @@ static __always_inline __u32 lowest_bit(__u32 x)
 	       !!(x & 0xff00ff00) << 3 | !!(x & 0xffff0000) << 4;
 }
 
+/*
+ * died is loaded first. When a slot is emptied for reuse, born becomes "never" before
+ * died does: whoever sees the new died sees the new born as well. The other way round a
+ * slot could look alive for a moment with the born of one clause and the died of the
+ * next. The mask, always 0, makes the second load depend on the first, for machines
+ * that keep no other order.
+ */
+static __always_inline bool visible(struct slot *slot, __u64 epoch)
+{
+	__u64 died = *(volatile __u64 *)&slot->died, after = died;
+
+	asm volatile("%0 &= 0" : "+r"(after));
+	return *(volatile __u64 *)((void *)&slot->born + after) <= epoch && epoch < died;
+}
+
 /* Judges the 32 slots of the block behind one dirty accumulator of group 0. */
 static long judge_at(__u32 i, void *ctx)
 {
@@ -125,8 +140,7 @@ static long judge_at(__u32 i, void *ctx)
 
 		if (!slot)
 			continue;
-		if (*(volatile __u64 *)&slot->born > epoch ||
-		    *(volatile __u64 *)&slot->died <= epoch)
+		if (!visible(slot, epoch))
 			continue;
 		if (k < RECORD_VERSIONS)
 			s->versions[k] = slot->version;

@@ -74,10 +74,32 @@ func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 			k.slots.died(id, epoch)
 		}
 	}
+	if k.fence != nil {
+		if err := k.fence(); err != nil {
+			return 0, k.undo(born, died, err)
+		}
+	}
 	// This store is the swap.
 	k.control.store(controlEpoch, epoch)
 	k.bury(died)
 	return epoch, nil
+}
+
+// undo takes back a swap that was prepared and not made.
+func (k *Kernel) undo(born, died []*version, err error) error {
+	for _, n := range born {
+		for _, id := range n.slots {
+			k.slots.born(id, never)
+		}
+	}
+	for _, old := range died {
+		for _, id := range old.slots {
+			k.slots.died(id, never)
+		}
+	}
+	k.versions.unswap(born, died)
+	k.bury(born)
+	return fmt.Errorf("committing %d rules: %w", len(born)+len(died), err)
 }
 
 // stage puts all clauses of a version into slots. When a table is full, or a key

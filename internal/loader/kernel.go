@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -39,6 +40,11 @@ type Kernel struct {
 	dead    []*version // waiting for a grace period
 	waiting *burial    // in the hands of the reclaimer
 	graces  uint64
+	// fence is called between staging and the store of the epoch. On x86-64 it is nil:
+	// neither stores nor loads change places. On arm64 loads do, and load-acquire came
+	// to BPF with 6.15 only; a grace period keeps programs from loading the new epoch
+	// and then what was there before it was staged.
+	fence func() error
 
 	versions *versions
 
@@ -101,6 +107,9 @@ func load(cfg Config) (_ *Kernel, err error) {
 	}
 	if k.grace, err = newGracePeriod(); err != nil {
 		return nil, err
+	}
+	if runtime.GOARCH != "amd64" {
+		k.fence = k.grace.wait
 	}
 	if err := k.mapMemory(); err != nil {
 		return nil, err

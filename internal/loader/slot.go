@@ -139,6 +139,7 @@ func (t *slotTable) reclaim(id slotID) {
 		t.index.release(u.entry)
 	}
 	t.uses[id] = nil
+	// Born first: visible of bpf/match.h says why.
 	t.words.store(int(id)*slotWords+slotBorn, never)
 	t.words.store(int(id)*slotWords+slotDied, never)
 	t.free = append(t.free, id)

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"bittern/internal/event"
+	"bittern/internal/rules"
 )
 
 // versionsOfOneRule all match the event below, each in another way: another key, a
@@ -103,35 +105,81 @@ func judgeAll(t *testing.T, k *Kernel, c *court, prog *ebpf.Program, stop <-chan
 }
 
 // swapUntil commits versions one after the other until enough says so.
-func swapUntil(t *testing.T, k *Kernel, enough func(swaps int) bool) int {
+func swapUntil(t *testing.T, k *Kernel, enough func(swaps int) bool) {
 	t.Helper()
-	for n := 0; ; n++ {
-		if enough(n) {
-			return n
-		}
-		a := parseRule(t, ruleText("A", n+1, versionsOfOneRule[n%len(versionsOfOneRule)]))
-		b := parseRule(t, ruleText("B", n+1, versionsOfOneRule[(n*5+2)%len(versionsOfOneRule)]))
+	as, bs := make([]*rules.Rule, len(versionsOfOneRule)), make([]*rules.Rule, len(versionsOfOneRule))
+	for i, match := range versionsOfOneRule {
+		as[i], bs[i] = parseRule(t, ruleText("A", 1, match)), parseRule(t, ruleText("B", 1, match))
+	}
+	for n := 0; !enough(n); n++ {
+		a, b := as[n%len(as)], bs[(n*5+2)%len(bs)]
 		if _, err := k.Commit(Swap{"A", a}, Swap{"B", b}); err != nil {
 			t.Error(err)
-			return n
+			return
 		}
 	}
 }
 
-// TestSwapIsAtomic changes two rules as fast as it can while all CPUs judge events.
+// TestSwapIsAtomic changes two rules as fast as it can while all CPUs judge events:
+// at full speed, by programs slow enough to meet a writer that reuses too early, and
+// with the fence of machines on which loads change places.
 func TestSwapIsAtomic(t *testing.T) {
-	k := loadForTest(t, Config{Slots: 512, Keys: 64, Cells: 2048})
+	for _, c := range []struct {
+		name        string
+		slow, fence bool
+		swaps       int
+	}{{"fast", false, false, 20_000}, {"slow", true, false, 20_000}, {"fence", false, true, 50}} {
+		t.Run(c.name, func(t *testing.T) {
+			k := loadForTest(t, Config{Slots: 512, Keys: 64, Cells: 2048})
+			if c.fence {
+				k.fence = k.grace.wait
+			}
+			court := newCourt(t, k)
+			prog := court.objects.Judge
+			if c.slow {
+				prog = court.objects.JudgeSlow
+			}
+			swapUntil(t, k, func(n int) bool { return n == 1 })
+			stop := make(chan struct{})
+			v, wg := judgeAll(t, k, court, prog, stop)
+			swapUntil(t, k, func(n int) bool { return n >= c.swaps && v.judged.Load() > 1000 })
+			close(stop)
+			wg.Wait()
+			t.Logf("%d swaps, %s, %+v", c.swaps, v, k.Usage())
+			if v.wrong() > 0 {
+				t.Errorf("events were not judged by exactly one version: %s", v)
+			}
+		})
+	}
+}
+
+// TestCommitIsUndone lets the fence of a commit fail: the old version stays, and the
+// next commit works.
+func TestCommitIsUndone(t *testing.T) {
+	k := loadForTest(t, Config{})
 	c := newCourt(t, k)
-	const swaps = 3000
-	swapUntil(t, k, func(n int) bool { return n == 1 })
-	stop := make(chan struct{})
-	v, wg := judgeAll(t, k, c, c.objects.Judge, stop)
-	swapUntil(t, k, func(n int) bool { return n >= swaps && v.judged.Load() > swaps })
-	close(stop)
-	wg.Wait()
-	t.Logf("%d swaps, %s, %+v", swaps, v, k.Usage())
-	if v.wrong() > 0 {
-		t.Errorf("events were not judged by exactly one version: %s", v)
+	commit := func(version int) error {
+		r := parseRule(t, ruleText("R", version, versionsOfOneRule[version]))
+		_, err := k.Commit(Swap{"R", r})
+		return err
+	}
+	if err := commit(1); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken fence")
+	k.fence = func() error { return broken }
+	if err := commit(2); !errors.Is(err, broken) {
+		t.Fatalf("a commit without its fence: %v, want %v", err, broken)
+	}
+	if got := onlyNames(t, k, c); got != "R.1 " {
+		t.Errorf("after a commit that failed %q judge the event, want R.1", got)
+	}
+	k.fence = nil
+	if err := commit(3); err != nil {
+		t.Fatal(err)
+	}
+	if got := onlyNames(t, k, c); got != "R.3 " {
+		t.Errorf("%q judge the event, want R.3", got)
 	}
 }
 
@@ -144,10 +192,10 @@ func TestLateEpochIsCaught(t *testing.T) {
 	stop := make(chan struct{})
 	v, wg := judgeAll(t, k, c, c.objects.JudgeLate, stop)
 	deadline := time.Now().Add(time.Minute)
-	n := swapUntil(t, k, func(int) bool { return v.missed.Load() > 0 || time.Now().After(deadline) })
+	swapUntil(t, k, func(int) bool { return v.missed.Load() > 0 || time.Now().After(deadline) })
 	close(stop)
 	wg.Wait()
-	t.Logf("%d swaps, %s", n, v)
+	t.Logf("%d swaps, %s", k.epoch(), v)
 	if v.missed.Load() == 0 {
 		t.Error("the late epoch lost no event: the test of atomicity can't fail")
 	}

@@ -66,6 +66,20 @@ func (v *versions) swap(born, died []*version, epoch uint64) {
 	}
 }
 
+// unswap undoes swap, for an epoch that never came.
+func (v *versions) unswap(born, died []*version) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, n := range born {
+		n.born = never
+		delete(v.byRule, n.rule.ID)
+	}
+	for _, old := range died {
+		old.died = never
+		v.byRule[old.rule.ID] = old
+	}
+}
+
 // forget drops versions once the ring has been read up to position.
 func (v *versions) forget(ids []uint64, position uint64) {
 	v.mu.Lock()

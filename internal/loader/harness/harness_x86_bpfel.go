@@ -103,6 +103,7 @@ const (
 	HarnessMapTrials       = "trials"
 	HarnessProgJudge       = "judge"
 	HarnessProgJudgeLate   = "judge_late"
+	HarnessProgJudgeSlow   = "judge_slow"
 )
 
 // LoadHarness returns the embedded CollectionSpec for Harness.
@@ -149,6 +150,7 @@ type HarnessSpecs struct {
 type HarnessProgramSpecs struct {
 	Judge     *ebpf.ProgramSpec `ebpf:"judge"`
 	JudgeLate *ebpf.ProgramSpec `ebpf:"judge_late"`
+	JudgeSlow *ebpf.ProgramSpec `ebpf:"judge_slow"`
 }
 
 // HarnessMapSpecs contains maps before they are loaded into the kernel.
@@ -238,12 +240,14 @@ type HarnessVariables struct {
 type HarnessPrograms struct {
 	Judge     *ebpf.Program `ebpf:"judge"`
 	JudgeLate *ebpf.Program `ebpf:"judge_late"`
+	JudgeSlow *ebpf.Program `ebpf:"judge_slow"`
 }
 
 func (p *HarnessPrograms) Close() error {
 	return _HarnessClose(
 		p.Judge,
 		p.JudgeLate,
+		p.JudgeSlow,
 	)
 }
 
