@@ -33,7 +33,7 @@ type Group []Key
 type Key struct {
 	Field  event.Field
 	Kind   KeyKind
-	Fold   bool   // ASCII letters compare without case; Text is then in lower case
+	Fold   bool   // ASCII letters compare without case; Text is then in lower case. Set for every Gram
 	Text   string // Equals, Prefix, Suffix: at most MaxKeyBytes; Gram: 2 to 4 bytes
 	Number uint64 // NumberEquals
 }

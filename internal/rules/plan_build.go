@@ -25,16 +25,20 @@ func buildPlan(class event.Class, match expr) *Plan {
 	p := &Plan{Class: class, Clauses: make([]Clause, 0, len(c))}
 	var notes []draftNote
 	for _, d := range c {
-		clause := Clause{Not: d.not.keys}
-		for _, g := range d.groups {
-			clause.Groups = append(clause.Groups, g.keys)
-		}
-		p.Clauses = append(p.Clauses, clause)
+		p.Clauses = append(p.Clauses, d.clause())
 		notes = append(notes, d.notes...)
 	}
 	p.Exact = len(notes) == 0
 	p.Notes = publicNotes(notes)
 	return p
+}
+
+func (d draft) clause() Clause {
+	c := Clause{Not: d.not.keys}
+	for _, g := range d.groups {
+		c.Groups = append(c.Groups, g.keys)
+	}
+	return c
 }
 
 // coverOf returns the cover of an expression, or of its negation.

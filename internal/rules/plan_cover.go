@@ -10,8 +10,10 @@ const (
 	maxClauses = 64
 	// maxGroupKeys bounds one group.
 	maxGroupKeys = 4096
+	// maxFactors bounds how many disjunctions of one conjunction are multiplied out.
+	maxFactors = 32
 	// maxPairs bounds how many clauses are compared with each other.
-	maxPairs = 1024
+	maxPairs = 256
 )
 
 // cover is a disjunction of drafts: every event that satisfies the expression
@@ -52,13 +54,28 @@ func intersection(covers []cover) cover {
 	}
 	all := cover{one}
 	slices.SortStableFunc(several, func(a, b cover) int { return cmp.Compare(len(a), len(b)) })
-	for _, next := range several {
+	for i, next := range several {
 		joined, ok := all.times(next)
-		if !ok {
-			joined, _ = all.times(cover{collapse(next, reasonCombinations)})
+		if !ok || i == maxFactors {
+			// What is left has as many drafts each, or more.
+			return all.timesCollapsed(several[i:])
 		}
 		all = joined
 	}
+	return all
+}
+
+// timesCollapsed returns the conjunction with covers each made a single draft.
+func (c cover) timesCollapsed(covers []cover) cover {
+	drafts := make([]draft, len(covers))
+	for i, other := range covers {
+		drafts[i] = collapse(other, reasonCombinations)
+	}
+	one, ok := conjoin(drafts...)
+	if !ok {
+		return nil
+	}
+	all, _ := c.times(cover{one}) // no more drafts than before
 	return all
 }
 

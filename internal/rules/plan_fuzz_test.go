@@ -37,6 +37,7 @@ func FuzzRegexpPlan(f *testing.F) {
 		{`(?:a|bc){2,}(?:$|d)`, "abc"},
 		{`(?i)stra\x{df}e|\x{17f}\x{1f}`, "STRASSE\u017f"},
 		{`$^|x*`, ""},
+		{`^(?:ab)+$`, "ababab"},
 		{`(?:^a|b$)+c?`, "ab"},
 		{`[^/]{3}\.so$`, "/lib/abc.so"},
 	} {

@@ -110,6 +110,39 @@ func TestCoverAlgebra(t *testing.T) {
 	})
 }
 
+// What passes one of the drafts passes what they collapse to.
+func TestCollapse(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		var drafts []draft
+		for range 2 + rnd.IntN(3) {
+			var d draft
+			for range rnd.IntN(4) {
+				d.groups = append(d.groups, newGroup(normalGroup([]Key{randomKey(rnd), randomKey(rnd)}), &literal{}))
+			}
+			if rnd.IntN(2) == 0 {
+				d.not = newGroup(normalGroup([]Key{randomKey(rnd)}), &literal{})
+			}
+			if d, ok := d.normalise(); ok {
+				drafts = append(drafts, d)
+			}
+		}
+		if len(drafts) == 0 {
+			return
+		}
+		one := collapse(drafts, "reason").clause()
+		for range 50 {
+			ev := randomTextEvent(rnd)
+			for _, d := range drafts {
+				if d.clause().passes(ev) && !one.passes(ev) {
+					t.Fatalf("%+v passes %+v, but not %+v", ev, d.clause(), one)
+				}
+			}
+		}
+	})
+}
+
 // randomExpr is made of literals that keys decide.
 func randomExpr(rnd *rand.Rand, depth int) expr {
 	if depth == 0 || rnd.IntN(5) == 0 {

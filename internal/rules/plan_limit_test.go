@@ -164,10 +164,15 @@ func BenchmarkPlanWorst(b *testing.B) {
 	for _, e := range contains {
 		all = append(all, e)
 	}
+	var product conjunction
+	for i := range 100 {
+		product = append(product, pairs[3*i:3*i+3])
+	}
 	for _, test := range []struct {
 		name  string
 		match expr
 	}{
+		{"product of alternatives", product},
 		{"regexp alternation", regexpOf(strings.Join(words[:600], "|"))},
 		{"regexp alternations", regexpOf("(?:" + strings.Join(words[:300], "|") + ").*(?:" + strings.Join(words[300:600], "|") + ")")},
 		{"regexp options", regexpOf("(?:[ab]?c){500}")},

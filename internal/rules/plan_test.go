@@ -139,6 +139,7 @@ func TestLiteralDemand(t *testing.T) {
 		{"a wide class", regexpLiteral(t, line, `ab[0-9]cd`), demand{groups: []Group{{gram(line, "ab")}, {gram(line, "cd")}}, weak: true}},
 		{"an option", regexpLiteral(t, line, `ax?b`), demand{groups: []Group{{gram(line, "ab"), gram(line, "axb")}}, weak: true}},
 		{"once or more", regexpLiteral(t, line, `(?:ab)+`), demand{groups: []Group{{gram(line, "ab")}}, weak: true}},
+		{"once or more, all of it", regexpLiteral(t, line, `^(?:ab)+$`), demand{groups: []Group{{key(line, Prefix, "ab")}, {key(line, Suffix, "ab")}}, weak: true}},
 		{"any number", regexpLiteral(t, line, `(?:ab)*`), demand{weak: true}},
 		{"U+FFFD is any invalid byte", regexpLiteral(t, line, `ab\x{fffd}cd`), demand{groups: []Group{{gram(line, "ab")}, {gram(line, "cd")}}, weak: true}},
 		{"a name from its start", regexpLiteral(t, name, `^sh$`), demand{groups: []Group{{key(exe, Equals, "sh"), key(exe, Suffix, "/sh")}}}},

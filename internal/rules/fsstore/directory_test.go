@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -69,19 +70,32 @@ func TestDirectoryDeletedAndMadeAnew(t *testing.T) {
 }
 
 func TestAncestorReplaced(t *testing.T) {
-	top := t.TempDir()
-	dir := filepath.Join(top, "etc", "bittern", "rules")
-	must(t, os.MkdirAll(dir, 0o700))
-	fill(t, dir, two())
-	f := openStore(t, config(dir, brief))
-	sub := f.Changes()
-	must(t, os.Rename(filepath.Join(top, "etc"), filepath.Join(top, "old")))
-	gone(t, f, sub, "R1v1 R2v1")
-	must(t, os.MkdirAll(dir, 0o700))
-	f.Put(t, "a.yml", storetest.Text("R1", 2))
-	f.Put(t, "b.yml", storetest.Text("R2", 1))
-	storetest.Expect(t, sub, "definition R1 v2")
-	storetest.Quiet(t, f, sub)
+	for _, via := range []string{"", "link", "relative link"} {
+		t.Run("via "+via, func(t *testing.T) {
+			top := t.TempDir()
+			real := filepath.Join(top, "etc", "bittern", "rules")
+			must(t, os.MkdirAll(real, 0o700))
+			fill(t, real, two())
+			dir := real
+			switch via {
+			case "link":
+				dir = filepath.Join(t.TempDir(), "link")
+				must(t, os.Symlink(real, dir))
+			case "relative link":
+				must(t, os.Mkdir(filepath.Join(top, "sub"), 0o700))
+				dir = filepath.Join(top, "sub", "link")
+				must(t, os.Symlink("../etc/./bittern/rules", dir))
+			}
+			f := openStore(t, config(dir, endless))
+			sub := f.Changes()
+			must(t, os.Rename(filepath.Join(top, "etc"), filepath.Join(top, "old")))
+			gone(t, f, sub, "R1v1 R2v1")
+			must(t, os.MkdirAll(real, 0o700))
+			f.Put(t, "a.yml", storetest.Text("R1", 2))
+			f.Put(t, "b.yml", storetest.Text("R2", 2))
+			storetest.Expect(t, sub, "definition R1 v2", "definition R2 v2")
+		})
+	}
 }
 
 // TestLinkSwitched switches a symbolic link on the way to the directory, as
@@ -99,14 +113,31 @@ func TestLinkSwitched(t *testing.T) {
 			must(t, os.Symlink("v1", link))
 			f := openStore(t, config(filepath.Join(link, below), brief))
 			sub := f.Changes()
+			before := watches(t)
 			for version := 2; version <= 3; version++ {
 				must(t, os.Symlink(fmt.Sprint("v", version), link+".new"))
 				must(t, os.Rename(link+".new", link))
 				storetest.Expect(t, sub, fmt.Sprintf("definition R1 v%d", version))
 				storetest.Quiet(t, f, sub)
 			}
+			if after := watches(t); after != before {
+				t.Errorf("%d watches before, %d after", before, after)
+			}
 		})
 	}
+}
+
+// watches counts the watches of all inotify instances of the process.
+func watches(t *testing.T) int {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/self/fdinfo/*")
+	must(t, err)
+	count := 0
+	for _, path := range paths {
+		data, _ := os.ReadFile(path) // the one of the glob itself is gone
+		count += strings.Count(string(data), "inotify wd:")
+	}
+	return count
 }
 
 // TestConfigMap does what the kubelet does to a mounted ConfigMap.

@@ -147,6 +147,25 @@ func TestNothingIsReadWhileItIsWritten(t *testing.T) {
 	}
 }
 
+// TestNewFileWaitsForItsWriter links a file into the directory while it is open.
+// What is there looks whole, and only the lease tells that it is not.
+func TestNewFileWaitsForItsWriter(t *testing.T) {
+	f := start(t, endless, nil)
+	sub := f.Changes()
+	outside := filepath.Join(f.stage, "outside")
+	out, err := os.Create(outside)
+	must(t, err)
+	_, err = out.WriteString(storetest.Text("R1", 1))
+	must(t, err)
+	must(t, os.Link(outside, f.file("a.yml")))
+	f.Put(t, "fence.yml", storetest.Text("FENCE", 1))
+	storetest.Expect(t, sub, "definition FENCE v1")
+	_, err = out.WriteString("---\n" + storetest.Text("R2", 1))
+	must(t, err)
+	must(t, out.Close())
+	storetest.Expect(t, sub, "definition R1 v1", "definition R2 v1")
+}
+
 func TestRemovedAndMadeAnewIsNoDeletion(t *testing.T) {
 	f := start(t, endless, map[string]string{"a.yml": storetest.Text("R1", 1)})
 	sub := f.Changes()

@@ -204,7 +204,7 @@ func TestNoDescriptorIsLeaked(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "rules")
 		must(t, os.Mkdir(dir, 0o700))
 		fill(t, dir, two())
-		f := openStore(t, config(dir, brief))
+		f := openStore(t, config(dir, endless))
 		sub := f.Changes()
 		f.Put(t, "a.yml", storetest.Text("R1", 2))
 		must(t, os.Symlink("nowhere", f.file("c.yml")))

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // Graces of tests: brief where deletions are awaited, endless where there must
 // be none.
 const (
-	brief   = 5 * time.Millisecond
+	brief   = 20 * time.Millisecond
 	endless = time.Hour
 )
 
