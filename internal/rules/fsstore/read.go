@@ -14,8 +14,20 @@ type reading struct {
 	state   readState
 	link    bool // the name is a symbolic link
 	data    []byte
+	stamp   stamp  // of the file when data was read
 	message string // unusable: what is wrong
 	hint    string
+}
+
+// stamp is by what a file that was written to can be told from what it was.
+type stamp struct {
+	inode      uint64
+	size       int64
+	mtim, ctim unix.Timespec
+}
+
+func stampOf(st *unix.Stat_t) stamp {
+	return stamp{inode: st.Ino, size: st.Size, mtim: st.Mtim, ctim: st.Ctim}
 }
 
 type readState uint8
@@ -98,8 +110,8 @@ func readAll(fd int, maxBytes int64) reading {
 		if err := unix.Fstat(fd, &after); err != nil {
 			return failure(err)
 		}
-		if int64(n) == before.Size && before.Size == after.Size && before.Mtim == after.Mtim {
-			return reading{state: content, data: data[:n]}
+		if int64(n) == before.Size && stampOf(&before) == stampOf(&after) {
+			return reading{state: content, data: data[:n], stamp: stampOf(&after)}
 		}
 	}
 	return reading{state: unstable}
@@ -179,14 +191,21 @@ func writers(fd int) writerState {
 	return unknownWriters
 }
 
-// writersOf is writers for a name; noWriter if it can't be opened.
-func writersOf(dir int, name string) writerState {
+// settled reports whether nobody has the file open for writing, and it still is
+// what it was when it was read. Without leases, the second alone must do.
+func settled(dir int, name string, read stamp) bool {
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return noWriter
+		return false // the next look finds out why
 	}
 	defer unix.Close(fd)
-	return writers(fd)
+	if writers(fd) == someWriter {
+		return false
+	}
+	// Asked second: a writer that closed it before the first question has
+	// written all by now.
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && stampOf(&st) == read
 }
 
 func exists(dir int, name string) bool {

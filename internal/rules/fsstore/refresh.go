@@ -93,16 +93,16 @@ func (l *loop) look(name string, h hint, seen time.Time) (update, bool) {
 			file = nil
 		}
 	}
-	if l.doubtful(name, h, file) {
+	if l.doubtful(name, h, file, r.stamp) {
 		return l.putOff(name, h, seen), true
 	}
 	return update{kind: judge, name: name, path: path, sum: sum, file: file}, true
 }
 
 // doubtful reports whether content had better not be believed yet: it is wrong
-// or lacks what was there, and somebody has the file open for writing. Content
-// that is right is taken at once, whoever has the file open.
-func (l *loop) doubtful(name string, h hint, file *rules.File) bool {
+// or lacks what was there, and the file is being written. Content that is right
+// is taken at once, whoever has the file open.
+func (l *loop) doubtful(name string, h hint, file *rules.File, read stamp) bool {
 	switch {
 	case file == nil:
 		if !h.written && h.tries == 0 {
@@ -114,7 +114,7 @@ func (l *loop) doubtful(name string, h hint, file *rules.File) bool {
 	if h.written && h.tries > 0 && time.Since(h.first) >= busyLong {
 		return false
 	}
-	return writersOf(l.root.dir, name) == someWriter
+	return !settled(l.root.dir, name, read)
 }
 
 // putOff has the file looked at again later, if no event comes before.

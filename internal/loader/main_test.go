@@ -1,0 +1,33 @@
+package loader
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain fails if a test leaves a goroutine behind, or a descriptor of a BPF object.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		if left := bpfDescriptors(); status == 0 && len(left) > 0 {
+			fmt.Fprintf(os.Stderr, "descriptors of BPF objects left open: %v\n", left)
+			status = 1
+		}
+		os.Exit(status)
+	}))
+}
+
+func bpfDescriptors() []string {
+	var found []string
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.Contains(to, "bpf") {
+			found = append(found, filepath.Base(fd)+" "+to)
+		}
+	}
+	return found
+}
