@@ -11,7 +11,7 @@ import (
 const (
 	severityWidth = 8  // "critical"
 	ruleWidth     = 10 // "BT0001 v12"
-	nameWidth     = 44
+	nameWidth     = 42
 	attackWidth   = 9 // "T1059.004"
 )
 

@@ -29,10 +29,10 @@ func (e *CapabilityError) Error() string {
 	return fmt.Sprintf("loading eBPF programs: this process lacks %s (run as root, or grant the capabilities)", strings.Join(e.Missing, " and "))
 }
 
-// checkCapabilities reports what is missing before the kernel answers with a bare
-// EPERM, and lifts the limit on locked memory that kernels before 5.11 count maps
+// CheckCapabilities reports what is missing, as a *CapabilityError, before the kernel
+// answers with a bare EPERM. It also lifts the limit on locked memory that kernels before 5.11 count maps
 // against.
-func checkCapabilities() error {
+func CheckCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {

@@ -58,7 +58,7 @@ func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 		}
 	}
 	if err != nil {
-		k.bury(born)
+		k.abandon(born)
 		return 0, err
 	}
 
@@ -98,8 +98,21 @@ func (k *Kernel) undo(born, died []*version, err error) error {
 		}
 	}
 	k.versions.unswap(born, died)
-	k.bury(born)
+	k.abandon(born)
 	return fmt.Errorf("committing %d rules: %w", len(born)+len(died), err)
+}
+
+// abandon gives up versions that never became live. No program could see their slots,
+// so these can be reused at once.
+func (k *Kernel) abandon(staged []*version) {
+	var ids []uint64
+	for _, n := range staged {
+		for _, id := range n.slots {
+			k.slots.reclaim(id)
+		}
+		ids = append(ids, n.id)
+	}
+	k.versions.forget(ids, k.ring.produced())
 }
 
 // stage puts all clauses of a version into slots. When a table is full, or a key
@@ -109,7 +122,7 @@ func (k *Kernel) stage(n *version) error {
 	for _, plan := range n.rule.Plans() {
 		for _, clause := range plan.Clauses {
 			err := k.stageClause(n, clause)
-			if !waited && (errors.Is(err, ErrFull) || errors.Is(err, errRecentlyDeleted)) {
+			if !waited && k.worthWaiting(err) {
 				waited = true
 				if err := k.reclaimNow(); err != nil {
 					return err
@@ -124,6 +137,17 @@ func (k *Kernel) stage(n *version) error {
 	return nil
 }
 
+// worthWaiting reports whether a grace period would free what was missing.
+func (k *Kernel) worthWaiting(err error) bool {
+	switch {
+	case errors.Is(err, errRecentlyDeleted):
+		return true
+	case errors.Is(err, errNoSlot):
+		return len(k.dead) > 0 || k.waiting != nil
+	}
+	return errors.Is(err, ErrFull)
+}
+
 func (k *Kernel) stageClause(n *version, c rules.Clause) error {
 	id, err := k.slots.stage(c, n.id)
 	switch {
@@ -131,7 +155,7 @@ func (k *Kernel) stageClause(n *version, c rules.Clause) error {
 		n.slots = append(n.slots, id)
 	case id != noSlot:
 		// Half a clause must never be born with the rest of the version.
-		k.bury([]*version{{slots: []slotID{id}}})
+		k.slots.reclaim(id)
 	}
 	return err
 }

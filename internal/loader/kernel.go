@@ -60,7 +60,7 @@ type Kernel struct {
 // Errors name what the kernel refused; a *CapabilityError says which capabilities
 // are missing.
 func Open(cfg Config) (*Kernel, error) {
-	if err := checkCapabilities(); err != nil {
+	if err := CheckCapabilities(); err != nil {
 		return nil, err
 	}
 	k, err := load(cfg)

@@ -92,7 +92,18 @@ func TestProcessTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := during.Start(); err != nil { // returns once exec has happened
+	echo, err := during.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := during.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Start returns while execve is still at work. Who answers has been executed.
+	if _, err := more.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := echo.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	p, ok := entryOf(t, k, during.Process.Pid)

@@ -102,9 +102,7 @@ func (k *Kernel) clear(b *burial, yield bool) {
 				k.writer.Lock()
 			}
 		}
-		if v.id != 0 { // 0: a slot that never became part of a version
-			ids = append(ids, v.id)
-		}
+		ids = append(ids, v.id)
 	}
 	// Every record that names these versions is in the ring by now.
 	k.versions.forget(ids, k.ring.produced())

@@ -62,12 +62,15 @@ func newSlotTable(slots, noGroup *words, rows *rowTable, x *index) (*slotTable, 
 // noSlot is no slot at all.
 const noSlot = slotID(math.MaxUint32)
 
+// errNoSlot is the ErrFull of the slots.
+var errNoSlot = fmt.Errorf("%w in the kernel's slots", ErrFull)
+
 // stage puts a clause into a free slot. It stays invisible until born is called.
 // On an error the slot, unless it is noSlot, holds part of the clause; it must be
 // reclaimed like one that has died.
 func (t *slotTable) stage(c rules.Clause, version uint64) (slotID, error) {
 	if len(t.free) == 0 {
-		return noSlot, fmt.Errorf("all %d slots are taken: %w", len(t.uses), ErrFull)
+		return noSlot, fmt.Errorf("all %d slots are taken: %w", len(t.uses), errNoSlot)
 	}
 	id := t.free[len(t.free)-1]
 	t.free = t.free[:len(t.free)-1]
@@ -131,7 +134,7 @@ func (t *slotTable) died(id slotID, epoch uint64) {
 	t.words.store(int(id)*slotWords+slotDied, epoch)
 }
 
-// reclaim empties a slot that no program can see any more.
+// reclaim empties a slot that no program can see any more, or ever could.
 func (t *slotTable) reclaim(id slotID) {
 	t.rows.remove(t.always, id, 0)
 	for _, u := range t.uses[id] {

@@ -16,8 +16,9 @@ type Config struct {
 	// Dir is the directory of rule files. It may be a symbolic link, or lie
 	// below one.
 	Dir string
-	// Parse reads the content of one file; see rules.Parse. It is called by one
-	// goroutine at a time. An empty file is not given to it.
+	// Parse reads the content of one file; see rules.Parse. Of many files several
+	// are parsed at once, so it must be safe for that. An empty file is not given
+	// to it.
 	Parse  func(path string, data []byte) *rules.File
 	Logger *slog.Logger
 	// MaxBytes is the size above which a file is not read; 0 means

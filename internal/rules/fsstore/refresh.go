@@ -3,7 +3,10 @@ package fsstore
 import (
 	"bytes"
 	"crypto/sha256"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"bittern/internal/rules"
@@ -21,6 +24,9 @@ const (
 	busyLong = 2 * time.Second
 )
 
+// inspectShare is how many names are worth another goroutine.
+const inspectShare = 16
+
 // refresh looks at each dirty name and takes in what it finds.
 func (l *loop) refresh(work *dirty) { l.refreshWithin(work, l.cfg.DeleteGrace) }
 
@@ -30,8 +36,9 @@ func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
 	}
 	updates := make([]update, 0, len(work.order))
 	absentNow := map[string]bool{}
-	for _, name := range work.order {
-		u, ok := l.look(name, *work.hints[name], work.seen)
+	for i, found := range l.inspectAll(work) {
+		name := work.order[i]
+		u, ok := l.conclude(name, *work.hints[name], work.seen, found)
 		if !ok {
 			continue
 		}
@@ -61,42 +68,83 @@ func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
 	}
 }
 
-// look finds out what became of one file; false if that is nothing yet.
-func (l *loop) look(name string, h hint, seen time.Time) (update, bool) {
+// inspection is what was found under a name, compiled if it is new.
+type inspection struct {
+	reading
+	sum  digest
+	same bool        // content: the set has it already
+	file *rules.File // content that is new; nil if there is nothing in it
+}
+
+// inspectAll inspects all dirty names. Of many, as at the start or after a checkout,
+// several are compiled at once; what is done with them stays in order.
+func (l *loop) inspectAll(work *dirty) []inspection {
+	found := make([]inspection, len(work.order))
+	workers := min(runtime.GOMAXPROCS(0), (len(work.order)+inspectShare-1)/inspectShare)
+	var next atomic.Int64
+	inspect := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(work.order) {
+				return
+			}
+			name := work.order[i]
+			found[i] = l.inspect(name, *work.hints[name])
+		}
+	}
+	var others sync.WaitGroup
+	for range workers - 1 {
+		others.Go(inspect)
+	}
+	inspect()
+	others.Wait()
+	return found
+}
+
+// inspect reads and compiles one file. It changes nothing, so that several can be
+// at it at once.
+func (l *loop) inspect(name string, h hint) inspection {
+	found := inspection{reading: read(l.root.dir, name, l.cfg.MaxBytes, !h.written)}
+	if found.state != content {
+		return found
+	}
+	// Only the loop's goroutine writes the set, and it waits for us.
+	found.sum = sha256.Sum256(found.data)
+	src := l.store.set.sources[name]
+	if found.same = src != nil && src.judged && src.sum == found.sum; found.same || blank(found.data) {
+		return found
+	}
+	file := l.cfg.Parse(l.file(name), found.data)
+	if len(file.Documents) > 0 || len(file.Problems) > 0 {
+		found.file = file
+	}
+	return found
+}
+
+// conclude decides what becomes of one file; false if that is nothing yet.
+func (l *loop) conclude(name string, h hint, seen time.Time, found inspection) (update, bool) {
 	delete(l.busy, name)
-	r := read(l.root.dir, name, l.cfg.MaxBytes, !h.written)
-	if r.link {
+	if found.link {
 		l.leads(name, linksOf(l.root.dir, name))
-	} else if r.state != absent {
+	} else if found.state != absent {
 		l.leads(name, nil)
 	}
-	switch r.state {
+	switch found.state {
 	case absent:
 		// Without an event that says so, one is still to come.
 		return update{kind: miss, name: name}, h.removed
 	case unusable:
-		return l.unreadable(name, r), true
+		return l.unreadable(name, found.reading), true
 	case open, unstable:
 		return l.putOff(name, h, seen), true
 	}
-	// Only this goroutine writes the set, so that it may read it without the lock.
-	sum := digest(sha256.Sum256(r.data))
-	src := l.store.set.sources[name]
-	if src != nil && src.judged && src.sum == sum {
+	if found.same {
 		return update{kind: confirm, name: name}, true
 	}
-	path := l.file(name)
-	var file *rules.File
-	if !blank(r.data) {
-		file = l.cfg.Parse(path, r.data)
-		if len(file.Documents) == 0 && len(file.Problems) == 0 {
-			file = nil
-		}
-	}
-	if l.doubtful(name, h, file, r.stamp) {
+	if l.doubtful(name, h, found.file, found.stamp) {
 		return l.putOff(name, h, seen), true
 	}
-	return update{kind: judge, name: name, path: path, sum: sum, file: file}, true
+	return update{kind: judge, name: name, path: l.file(name), sum: found.sum, file: found.file}, true
 }
 
 // doubtful reports whether content had better not be believed yet: it is wrong

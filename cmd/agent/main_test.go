@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+// rootVariable names the directory that stands for the host's root in tests.
+const rootVariable = "BITTERN_TEST_ROOT"
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakless{m}, map[string]func(){"bittern": func() {
+		root := os.Getenv(rootVariable)
+		os.Exit(execute(os.Args[1:], &app{
+			out: os.Stdout, err: os.Stderr, env: os.LookupEnv,
+			paths: paths{
+				config: filepath.Join(root, "etc/bittern.yaml"), rules: filepath.Join(root, "etc/rules"),
+				state: filepath.Join(root, "state"),
+			},
+		}))
+	}})
+}
+
+// leakless fails if tests leave goroutines behind.
+type leakless struct{ m *testing.M }
+
+func (l leakless) Run() int {
+	code := l.m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		UpdateScripts:       os.Getenv("BITTERN_UPDATE_GOLDEN") != "",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv(rootVariable, filepath.Join(env.WorkDir, "host"))
+			// Under the race detector each process would sleep for a second at its end.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+	})
+}

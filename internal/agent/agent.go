@@ -1,0 +1,259 @@
+// Package agent wires Bittern together: the rules of a directory become live in
+// the kernel, and what the kernel lets pass becomes detections. Each part has one
+// job: the committer changes rules, the pipeline judges events, the gap reporter
+// says what was lost, and the sink writes it all out.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bittern/internal/attack"
+	"bittern/internal/event"
+	"bittern/internal/loader"
+	"bittern/internal/rules"
+	"bittern/internal/rules/fsstore"
+)
+
+// ErrStopped is returned by Start after Stop.
+var ErrStopped = errors.New("agent is stopped")
+
+// lossPoll is how often the loss counters are read.
+const lossPoll = time.Second
+
+// Agent is one detection agent. Its methods are safe for use by several
+// goroutines.
+type Agent struct {
+	cfg    Config
+	log    *slog.Logger
+	failed chan error    // is sent the first error that ended a part
+	first  sync.Once     // guards failed: later errors follow from the first
+	quit   chan struct{} // closed when the gap reporter is to end
+	done   chan struct{} // closed when Stop is done
+
+	mu       sync.Mutex // guards what follows; held throughout Start
+	started  bool
+	stopping bool
+	rulesDir string
+	store    *fsstore.Store
+	kernel   *loader.Kernel
+	pipeline *pipeline
+	gaps     *gapReporter
+	stopRule context.CancelFunc
+	reading  sync.WaitGroup // the pipeline
+	others   sync.WaitGroup // committer and gap reporter
+}
+
+// New makes an agent that is not started.
+func New(cfg Config) (*Agent, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Kernel.Log == nil {
+		cfg.Kernel.Log = cfg.Log.With("component", "kernel")
+	}
+	return &Agent{
+		cfg: cfg, log: cfg.Log.With("component", "agent"),
+		failed: make(chan error, 1), quit: make(chan struct{}), done: make(chan struct{}),
+	}, nil
+}
+
+// Run runs an agent until ctx is done, and returns nil then, or until a part of
+// it fails. What the kernel had handed over by then is written out first.
+func Run(ctx context.Context, cfg Config) error {
+	a, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	if err := a.Start(); err != nil {
+		return errors.Join(err, a.Stop())
+	}
+	select {
+	case <-ctx.Done():
+		return a.Stop()
+	case err := <-a.Failed():
+		return errors.Join(err, a.Stop())
+	}
+}
+
+// Failed hands out the error that ended a part of the agent. The agent has to be
+// stopped then.
+func (a *Agent) Failed() <-chan error { return a.failed }
+
+// Start returns once all rules are live. After an error the agent must still be
+// stopped. It does nothing if the agent was started before.
+func (a *Agent) Start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping {
+		return ErrStopped
+	}
+	if a.started {
+		return nil
+	}
+	a.started = true
+	begin := time.Now()
+
+	// First of all: nothing is written by an agent that can't run.
+	if err := loader.CheckCapabilities(); err != nil {
+		return err
+	}
+	catalogue, err := attack.Load()
+	if err != nil {
+		return err
+	}
+	host, err := readHost(rootFS())
+	if err != nil {
+		return err
+	}
+	if err := a.open(catalogue); err != nil {
+		return err
+	}
+	snapshot, changes := a.store.Subscribe()
+	a.startReading(catalogue, host)
+
+	c := newCommitter(a.kernel, a.staleIn, a.cfg.Log.With("component", "rules"))
+	for _, source := range a.store.Problems() {
+		c.reject(rules.Change{Kind: rules.Rejected, Problems: source.Problems})
+	}
+	if err := c.load(snapshot); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.stopRule = cancel
+	a.others.Go(func() { c.run(ctx, changes) })
+	a.report(c.summary(), time.Since(begin))
+	return nil
+}
+
+// open opens the kernel and the rules at the same time, since each takes a while.
+func (a *Agent) open(catalogue *attack.Catalogue) error {
+	var kernelErr, rulesErr error
+	var opening sync.WaitGroup
+	opening.Go(func() { a.kernel, kernelErr = loader.Open(a.cfg.Kernel) })
+	opening.Go(func() {
+		if a.rulesDir, rulesErr = a.cfg.Rules(); rulesErr == nil {
+			a.store, rulesErr = fsstore.Open(fsstore.Config{Dir: a.rulesDir, Parse: Parser(catalogue), Logger: a.cfg.Log})
+		}
+	})
+	opening.Wait()
+	// Who lacks privileges has to know that first: other errors follow from it.
+	return cmp.Or(kernelErr, rulesErr)
+}
+
+// startReading starts what turns matches into output.
+func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) {
+	out := newSink(a.cfg.Output, a.cfg.Format, a.cfg.Colour)
+	a.pipeline = &pipeline{
+		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue,
+		log: a.cfg.Log.With("component", "events"),
+	}
+	a.gaps = newGapReporter(a.losses, out, host, a.cfg.Log.With("component", "losses"), time.Now)
+	a.reading.Go(func() { a.fail(a.pipeline.run()) })
+	a.others.Go(func() {
+		ticker := time.NewTicker(lossPoll)
+		defer ticker.Stop()
+		a.fail(a.gaps.run(ticker.C, a.quit))
+	})
+}
+
+// report says what has been started.
+func (a *Agent) report(s summary, took time.Duration) {
+	for _, hook := range a.kernel.Caps().Hooks {
+		a.log.Info("hook attached", "class", hook.Class.String(), "hook", hook.Name)
+	}
+	scope := "all processes"
+	if a.cfg.Kernel.Cgroup != "" {
+		scope = "processes of cgroup " + a.cfg.Kernel.Cgroup
+	}
+	a.log.Info("rules loaded", "dir", a.rulesDir, "kernel_exact", s.exact, "narrowed", s.narrowed, "not_narrowed", s.unnarrowed)
+	a.log.Info("bittern is running", "watching", scope, "rules", s.live, "refused", s.refused,
+		"took", took.Round(time.Millisecond).String(), "version", Version())
+}
+
+// Stop ends the agent: hooks are detached, and what the kernel had handed over is
+// judged and written. It may be called at any time, and again; it returns when the
+// agent has stopped.
+func (a *Agent) Stop() error {
+	a.mu.Lock()
+	first := !a.stopping
+	a.stopping = true
+	a.mu.Unlock()
+	if !first {
+		<-a.done
+		return nil
+	}
+	defer close(a.done)
+	var errs []error
+	if a.stopRule != nil {
+		a.stopRule()
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	close(a.quit)
+	if a.kernel == nil {
+		return errors.Join(errs...)
+	}
+	a.others.Wait()
+	a.kernel.Stop()
+	a.reading.Wait()
+	if a.gaps != nil {
+		// What was lost since the last look, while the hooks were still there.
+		a.fail(a.gaps.poll())
+		a.farewell()
+	}
+	select {
+	case err := <-a.failed: // a part failed while draining
+		errs = append(errs, err)
+	default:
+	}
+	return errors.Join(append(errs, a.kernel.Close())...)
+}
+
+// farewell says what the agent did.
+func (a *Agent) farewell() {
+	counters, err := a.kernel.Counters()
+	if err != nil {
+		a.log.Error("reading the kernel's counters", "error", err)
+		return
+	}
+	s := a.pipeline.stats()
+	a.log.Info("bittern has stopped", "events", counters.Events, "candidates", counters.Matches,
+		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", counters.LostRingFull+s.Undecodable)
+}
+
+// fail hands out the first error of a part.
+func (a *Agent) fail(err error) {
+	if err == nil {
+		return
+	}
+	a.first.Do(func() { a.failed <- err })
+}
+
+// losses are all counters of records that never became detections.
+func (a *Agent) losses() ([]loss, error) {
+	counters, err := a.kernel.Counters()
+	if err != nil {
+		return nil, err
+	}
+	return []loss{
+		{reason: "ring_full", class: event.ProcessExec, count: counters.LostRingFull},
+		{reason: "record_undecodable", count: a.pipeline.stats().Undecodable},
+	}, nil
+}
+
+// staleIn returns the rules of a file that are live in an older version than the
+// file has now.
+func (a *Agent) staleIn(file string) []string {
+	for _, s := range a.store.Problems() {
+		if s.Source == file {
+			return s.Stale
+		}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"bittern/internal/loader"
+	"bittern/internal/require"
+)
+
+func config(t *testing.T, dir string, log *logbook) Config {
+	t.Helper()
+	return Config{
+		Rules:  func() (string, error) { return dir, nil },
+		Kernel: loader.Config{Cgroup: require.Cgroup(t), Slots: 64, Keys: 64, Cells: 64, Processes: 256},
+		Output: io.Discard, Log: log.logger(),
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	whole := Config{Rules: func() (string, error) { return "", nil }, Output: io.Discard, Log: (&logbook{}).logger()}
+	for what, spoil := range map[string]func(*Config){
+		"rules": func(c *Config) { c.Rules = nil }, "output": func(c *Config) { c.Output = nil }, "logger": func(c *Config) { c.Log = nil },
+	} {
+		c := whole
+		spoil(&c)
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("without %s: got %v", what, err)
+		}
+	}
+}
+
+func TestStopBeforeStart(t *testing.T) {
+	a, err := New(Config{Rules: func() (string, error) { return "", nil }, Output: io.Discard, Log: (&logbook{}).logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := a.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := a.Start(); !errors.Is(err, ErrStopped) {
+		t.Errorf("got %v, want %v", err, ErrStopped)
+	}
+}
+
+// TestStartAndStopInAnyOrder races them: nothing may hang, leak or be freed twice.
+func TestStartAndStopInAnyOrder(t *testing.T) {
+	require.BPF(t)
+	for range 3 {
+		a, err := New(config(t, t.TempDir(), &logbook{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var racers sync.WaitGroup
+		for range 3 {
+			racers.Go(func() {
+				if err := a.Start(); err != nil && !errors.Is(err, ErrStopped) {
+					t.Error(err)
+				}
+			})
+			racers.Go(func() {
+				if err := a.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		racers.Wait()
+	}
+}
+
+func TestRunWithBadRules(t *testing.T) {
+	require.BPF(t)
+	dir, log := t.TempDir(), &logbook{}
+	if err := os.WriteFile(filepath.Join(dir, "bad.yml"), []byte("rule_id: ["), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, dir, log)
+	a, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(a.Start(), a.Stop()); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(log.lines(t), "\n")
+	for _, want := range []string{"ERROR rule file rejected problem=" + dir + "/bad.yml:", "INFO bittern is running", "INFO bittern has stopped"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("not logged: %s\n%s", want, text)
+		}
+	}
+}
+
+func TestRunWithoutRules(t *testing.T) {
+	require.BPF(t)
+	cfg := config(t, filepath.Join(t.TempDir(), "nowhere"), &logbook{})
+	if err := Run(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("got %v", err)
+	}
+	cfg.Rules = func() (string, error) { return "", fs.ErrPermission }
+	if err := Run(context.Background(), cfg); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	require.BPF(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var out bytes.Buffer
+	cfg := config(t, t.TempDir(), &logbook{})
+	cfg.Output = &out
+	if err := Run(ctx, cfg); err != nil || out.Len() > 0 {
+		t.Errorf("got %v and %q", err, out.String())
+	}
+}

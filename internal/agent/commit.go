@@ -1,0 +1,215 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"bittern/internal/loader"
+	"bittern/internal/rules"
+)
+
+// swapper changes rules in the kernel.
+type swapper interface {
+	Commit(swaps ...loader.Swap) (epoch uint64, err error)
+}
+
+// changeSource hands out changes of rules, in order.
+type changeSource interface {
+	Next(ctx context.Context) (rules.Change, error)
+}
+
+// committer is the only one that changes rules in the kernel. One goroutine at a
+// time may use it.
+type committer struct {
+	kernel  swapper
+	staleIn func(file string) []string // ids of rules that a file holds up
+	log     *slog.Logger
+	live    map[string]*rules.Rule
+	refused map[string]*rules.Rule // versions that found no room
+}
+
+func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logger) *committer {
+	return &committer{
+		kernel: kernel, staleIn: staleIn, log: log,
+		live: make(map[string]*rules.Rule), refused: make(map[string]*rules.Rule),
+	}
+}
+
+// load makes all rules live, at one moment if there is room for all. Rules that
+// the kernel refuses are left out. An error means that the kernel takes nothing.
+func (c *committer) load(all []*rules.Rule) error {
+	for len(all) > 0 {
+		swaps := make([]loader.Swap, len(all))
+		for i, r := range all {
+			swaps[i] = loader.Swap{RuleID: r.ID, New: r}
+		}
+		epoch, err := c.kernel.Commit(swaps...)
+		if err == nil {
+			c.loaded(all, epoch)
+			return nil
+		}
+		var refusal *loader.SwapError
+		if !errors.As(err, &refusal) {
+			return fmt.Errorf("loading rules: %w", err)
+		}
+		at := slices.IndexFunc(all, func(r *rules.Rule) bool { return r.ID == refusal.RuleID })
+		if at < 0 {
+			return fmt.Errorf("loading rules: %w", err)
+		}
+		// Those before it are known to fit. Were they tried again together with those
+		// behind it, many refusals would cost the square of the number of rules.
+		if err := c.load(all[:at]); err != nil {
+			return err
+		}
+		c.refuse(all[at], refusal.Err)
+		all = all[at+1:]
+	}
+	return nil
+}
+
+func (c *committer) loaded(all []*rules.Rule, epoch uint64) {
+	for _, r := range all {
+		c.live[r.ID] = r
+		level := slog.LevelDebug
+		if CoverageOf(r) == NotNarrowed {
+			level = slog.LevelWarn
+		}
+		c.log.Log(context.Background(), level, "rule live", "rule_id", r.ID, "rule_version", r.Version, "epoch", epoch, "kernel", CoverageOf(r).String())
+	}
+}
+
+// run takes changes until the source ends.
+func (c *committer) run(ctx context.Context, source changeSource) {
+	for {
+		change, err := source.Next(ctx)
+		if err != nil {
+			return // the context's end, or the store's
+		}
+		c.apply(change)
+	}
+}
+
+func (c *committer) apply(change rules.Change) {
+	switch change.Kind {
+	case rules.Definition:
+		c.define(change)
+	case rules.Deleted:
+		c.remove(change)
+	case rules.Rejected:
+		c.reject(change)
+	}
+}
+
+func (c *committer) define(change rules.Change) {
+	next, old := change.Rule, c.live[change.RuleID]
+	c.problems(change.Problems)
+	delete(c.refused, change.RuleID)
+	if old != nil && old.Hash == next.Hash {
+		return
+	}
+	epoch, err := c.kernel.Commit(loader.Swap{RuleID: next.ID, New: next})
+	if err != nil {
+		c.refuse(next, err)
+		return
+	}
+	c.live[next.ID] = next
+	c.report(next, old, epoch, change.Seen)
+	c.retry()
+}
+
+// report says that a version is live.
+func (c *committer) report(next, old *rules.Rule, epoch uint64, seen time.Time) {
+	attrs := []any{"rule_id", next.ID, "rule_version", next.Version}
+	if old != nil {
+		attrs = append(attrs, "replaces_version", old.Version)
+	}
+	attrs = append(attrs, "epoch", epoch, "kernel", CoverageOf(next).String())
+	if !seen.IsZero() {
+		attrs = append(attrs, "after_ms", milliseconds(time.Since(seen)))
+	}
+	c.log.Info("rule live", attrs...)
+	if old != nil && old.Version == next.Version {
+		c.log.Warn("rule changed, its rule_version did not: detections can't tell the two apart",
+			"rule_id", next.ID, "rule_version", next.Version, "hint", "count rule_version up with each edit")
+	}
+}
+
+func (c *committer) remove(change rules.Change) {
+	id := change.RuleID
+	delete(c.refused, id)
+	old := c.live[id]
+	if old == nil {
+		return
+	}
+	epoch, err := c.kernel.Commit(loader.Swap{RuleID: id})
+	if err != nil {
+		c.log.Error("rule not deleted, it stays live", "rule_id", id, "rule_version", old.Version, "error", err)
+		return
+	}
+	delete(c.live, id)
+	attrs := []any{"rule_id", id, "rule_version", old.Version, "epoch", epoch}
+	if !change.Seen.IsZero() {
+		attrs = append(attrs, "after_ms", milliseconds(time.Since(change.Seen)))
+	}
+	c.log.Info("rule deleted", attrs...)
+	c.retry()
+}
+
+// refuse remembers a version that the kernel has no room for.
+func (c *committer) refuse(r *rules.Rule, err error) {
+	c.refused[r.ID] = r
+	var swap *loader.SwapError
+	if errors.As(err, &swap) {
+		err = swap.Err // the rule is named beside it
+	}
+	attrs := []any{"rule_id", r.ID, "rule_version", r.Version}
+	if old := c.live[r.ID]; old != nil {
+		attrs = append(attrs, "stays_live", versionOf(old))
+	}
+	c.log.Error("rule refused", append(attrs, "error", err)...)
+}
+
+// retry gives the versions that found no room another chance after a change has
+// made some. It ends at the first that does not fit, since each such attempt waits
+// for a grace period of the kernel.
+func (c *committer) retry() {
+	for _, id := range slices.Sorted(maps.Keys(c.refused)) {
+		next := c.refused[id]
+		epoch, err := c.kernel.Commit(loader.Swap{RuleID: id, New: next})
+		if err != nil {
+			return
+		}
+		delete(c.refused, id)
+		old := c.live[id]
+		c.live[id] = next
+		c.report(next, old, epoch, time.Time{})
+	}
+}
+
+// summary counts what is live.
+type summary struct{ live, exact, narrowed, unnarrowed, refused int }
+
+func (c *committer) summary() summary {
+	s := summary{live: len(c.live), refused: len(c.refused)}
+	for _, r := range c.live {
+		switch CoverageOf(r) {
+		case Exact:
+			s.exact++
+		case Narrowed:
+			s.narrowed++
+		case NotNarrowed:
+			s.unnarrowed++
+		}
+	}
+	return s
+}
+
+func versionOf(r *rules.Rule) string { return fmt.Sprintf("version %d", r.Version) }
+
+// milliseconds rounds to microseconds, so that it reads well.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"runtime/debug"
+
+	"bittern/internal/loader"
+)
+
+// Config is what an Agent needs. Rules, Output and Log are required.
+type Config struct {
+	// Rules returns the directory of rules, and may make it first. It is called once.
+	Rules  func() (dir string, err error)
+	Kernel loader.Config // its Log may be left out
+	Output io.Writer     // detections and gap records, and nothing else
+	Format Format
+	Colour bool // of text; for terminals
+	Log    *slog.Logger
+}
+
+// Validate reports what is missing.
+func (c Config) Validate() error {
+	switch {
+	case c.Rules == nil:
+		return errors.New("configuring the agent: no rules given")
+	case c.Output == nil:
+		return errors.New("configuring the agent: no output given")
+	case c.Log == nil:
+		return errors.New("configuring the agent: no logger given")
+	}
+	return nil
+}
+
+// Format is how records are written.
+type Format uint8
+
+// The formats.
+const (
+	JSON Format = iota // one JSON document a line
+	Text               // one line for people
+)
+
+// Version is the version of the running program, "devel" if it was built from a
+// work tree.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
