@@ -1,7 +1,6 @@
 package fsstore
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -32,7 +31,7 @@ type fixture struct {
 
 func config(dir string, grace time.Duration) Config {
 	return Config{
-		Dir: dir, DeleteGrace: grace, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Dir: dir, DeleteGrace: grace, Logger: slog.New(slog.DiscardHandler),
 		Parse: func(path string, data []byte) *rules.File { return rules.Parse(path, data, rules.Options{}) },
 	}
 }
