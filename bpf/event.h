@@ -33,10 +33,14 @@ enum counter {
 #define ARGS_BYTES 4096
 #define PATH_BYTES 4096
 
-/* What the process table keeps of each process, for its children's events. */
-#define PROCESS_PATH_BYTES    512
-#define PROCESS_INVOKED_BYTES 256
-#define PROCESS_ARGS_BYTES    1024
+/*
+ * What is kept of a running image for the events of the process's children: its path
+ * and the one it was invoked by, cut to these lengths, and as much of its arguments as
+ * then fits.
+ */
+#define IMAGE_BYTES	    1024
+#define IMAGE_PATH_BYTES    512
+#define IMAGE_INVOKED_BYTES 256
 
 /* Number of versions that one record can name; more are a spill. */
 enum record_limit {

@@ -11,8 +11,8 @@
 #include "event.h"
 #include "match.h"
 #include "path.h"
-#include "process.h"
 #include "exec.h"
+#include "process.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
@@ -45,7 +45,7 @@ const volatile bool watch_cgroup;
 struct exec_scratch {
 	struct exec_event event;
 	struct path_scratch path;
-	struct process process, parent;
+	struct image_draft image;
 	__u64 sequence;
 };
 
@@ -68,11 +68,15 @@ struct {
 static __always_inline __u32 image_path(struct exec_scratch *s, struct task_struct *task,
 					bool *truncated)
 {
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
-	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct mm_struct *mm = task->mm;
+	struct fs_struct *fs = task->fs;
+	struct file *file;
 
 	*truncated = false;
-	if (!fs || !file) /* a kernel thread has neither */
+	if (!mm || !fs) /* a kernel thread */
+		return 0;
+	file = mm->exe_file;
+	if (!file)
 		return 0;
 	return path_of(&s->path, place_of(&file->f_path), place_of(&fs->root), truncated);
 }
@@ -83,8 +87,8 @@ static __always_inline __u32 image_path(struct exec_scratch *s, struct task_stru
  */
 static __always_inline __u32 read_args(void *to, struct mm_struct *mm, bool *truncated)
 {
-	unsigned long from = BPF_CORE_READ(mm, arg_start);
-	unsigned long size = BPF_CORE_READ(mm, arg_end) - from;
+	unsigned long from = mm->arg_start;
+	unsigned long size = mm->arg_end - from;
 	__u32 length = size > ARGS_BYTES ? ARGS_BYTES : size;
 
 	*truncated = size > ARGS_BYTES;
@@ -105,25 +109,26 @@ static __always_inline void read_image(struct exec_scratch *s, struct task_struc
 				       struct linux_binprm *bprm)
 {
 	struct exec_event *e = &s->event;
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	bool truncated;
+	struct fs_struct *fs = task->fs;
+	const struct cred *cred = task->cred;
+	struct mm_struct *mm = task->mm;
+	bool truncated = false;
 	long n;
 
-	e->record.pid = BPF_CORE_READ(task, tgid);
-	e->record.start = BPF_CORE_READ(task, group_leader, start_boottime);
-	e->record.uid = BPF_CORE_READ(cred, uid.val);
-	e->record.euid = BPF_CORE_READ(cred, euid.val);
-	e->record.gid = BPF_CORE_READ(cred, gid.val);
-	e->record.egid = BPF_CORE_READ(cred, egid.val);
-	e->record.args_count = BPF_CORE_READ(bprm, argc);
+	e->record.pid = task->tgid;
+	e->record.start = task->group_leader->start_boottime;
+	e->record.uid = cred->uid.val;
+	e->record.euid = cred->euid.val;
+	e->record.gid = cred->gid.val;
+	e->record.egid = cred->egid.val;
+	e->record.args_count = bprm->argc;
 
 	n = image_path(s, task, &truncated);
 	put_string(e, &e->record.executable, path_start(&s->path, n), n);
 	if (truncated)
 		e->record.header.flags |= RECORD_EXECUTABLE_TRUNCATED;
 
-	n = bpf_probe_read_kernel_str(s->path.bytes, PATH_BYTES, BPF_CORE_READ(bprm, filename));
+	n = bpf_probe_read_kernel_str(s->path.bytes, PATH_BYTES, bprm->filename);
 	put_string(e, &e->record.invoked, s->path.bytes, n > 0 ? n - 1 : 0);
 	share_string(e, e->record.executable, &e->record.invoked);
 
@@ -132,7 +137,7 @@ static __always_inline void read_image(struct exec_scratch *s, struct task_struc
 	if (truncated)
 		e->record.header.flags |= RECORD_CWD_TRUNCATED;
 
-	n = read_args(s->path.bytes, BPF_CORE_READ(task, mm), &truncated);
+	n = read_args(s->path.bytes, mm, &truncated);
 	put_string(e, &e->record.args, s->path.bytes, n);
 	if (truncated)
 		e->record.header.flags |= RECORD_ARGS_TRUNCATED;
@@ -141,67 +146,21 @@ static __always_inline void read_image(struct exec_scratch *s, struct task_struc
 static __always_inline void read_parent(struct exec_scratch *s, struct task_struct *task)
 {
 	struct exec_event *e = &s->event;
-	struct process *parent = &s->parent;
-	struct task_struct *real = BPF_CORE_READ(task, real_parent);
-	bool truncated;
+	struct task_struct *parent = task->real_parent;
+	bool truncated = false;
 	__u32 n;
 
-	e->record.parent_pid = BPF_CORE_READ(real, tgid);
-	e->record.parent_start = BPF_CORE_READ(real, group_leader, start_boottime);
-	if (!read_process(e->record.parent_pid, e->record.parent_start, parent)) {
-		/* The image it runs now is better than nothing. */
-		count(COUNTER_UNKNOWN_PARENTS);
-		n = image_path(s, real, &truncated);
-		put_string(e, &e->record.parent_executable, path_start(&s->path, n), n);
-		e->record.header.flags |= RECORD_PARENT_ARGS_TRUNCATED;
-		if (truncated || !n)
-			e->record.header.flags |= RECORD_PARENT_EXECUTABLE_TRUNCATED;
+	e->record.parent_pid = parent->tgid;
+	e->record.parent_start = parent->group_leader->start_boottime;
+	if (read_parent_image(e, e->record.parent_pid, e->record.parent_start))
 		return;
-	}
-	put_string(e, &e->record.parent_executable, parent->data, parent->executable);
-	put_string(e, &e->record.parent_invoked, parent->data + PROCESS_INVOKED_AT,
-		   parent->invoked);
-	share_string(e, e->record.parent_executable, &e->record.parent_invoked);
-	put_string(e, &e->record.parent_args, parent->data + PROCESS_ARGS_AT, parent->args);
-	if (parent->flags & RECORD_EXECUTABLE_TRUNCATED)
+	/* The path of what it runs now is better than nothing. */
+	count(COUNTER_UNKNOWN_PARENTS);
+	n = image_path(s, parent, &truncated);
+	put_string(e, &e->record.parent_executable, path_start(&s->path, n), n);
+	e->record.header.flags |= RECORD_PARENT_ARGS_TRUNCATED;
+	if (truncated || !n)
 		e->record.header.flags |= RECORD_PARENT_EXECUTABLE_TRUNCATED;
-	if (parent->flags & RECORD_ARGS_TRUNCATED)
-		e->record.header.flags |= RECORD_PARENT_ARGS_TRUNCATED;
-}
-
-/* Copies a string of the event into the table's entry, cut to fit. */
-static __always_inline __u16 keep_string(char *to, const struct exec_event *e, struct span span,
-					 __u32 room, bool *cut)
-{
-	__u32 length = span.length;
-
-	if (length > room) {
-		length = room;
-		*cut = true;
-	}
-	bpf_probe_read_kernel(to, length, &e->data[span.offset & (DATA_BYTES - 1)]);
-	return length;
-}
-
-static __always_inline void keep_process(struct exec_scratch *s, struct exec_event *e, __u64 flags)
-{
-	struct process *p = &s->process;
-	bool cut = e->record.header.flags & RECORD_EXECUTABLE_TRUNCATED;
-
-	p->start = e->record.start;
-	p->image = e->record.header.time;
-	p->flags = 0;
-	p->executable = keep_string(p->data, e, e->record.executable, PROCESS_PATH_BYTES, &cut);
-	p->invoked = keep_string(p->data + PROCESS_INVOKED_AT, e, e->record.invoked,
-				 PROCESS_INVOKED_BYTES, &cut);
-	if (cut)
-		p->flags |= RECORD_EXECUTABLE_TRUNCATED;
-	cut = e->record.header.flags & RECORD_ARGS_TRUNCATED;
-	p->args =
-		keep_string(p->data + PROCESS_ARGS_AT, e, e->record.args, PROCESS_ARGS_BYTES, &cut);
-	if (cut)
-		p->flags |= RECORD_ARGS_TRUNCATED;
-	write_process(e->record.pid, p, flags);
 }
 
 /* Appends the survivors and sends the record. A record that finds no room counts. */
@@ -243,38 +202,44 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 		if (m->survivors)
 			emit_match(s, m, epoch);
 	}
-	keep_process(s, &s->event, BPF_ANY);
+	enter_image(&s->image, &s->event, s->event.record.header.time, BPF_ANY);
 	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 parent_tgid = BPF_CORE_READ(parent, tgid), child_tgid = BPF_CORE_READ(child, tgid);
-	struct process *p;
+	__u32 parent_tgid = parent->tgid, child_tgid = child->tgid;
+	struct process *p, entry;
+	struct image *image;
 
 	if (parent_tgid == child_tgid) /* a thread */
 		return 0;
 	p = bpf_map_lookup_elem(&processes, &parent_tgid);
 	if (!p)
 		return 0;
-	write_process(child_tgid, p, BPF_ANY);
-	/* The child does not run yet, so nobody reads the entry before it is right. */
-	p = bpf_map_lookup_elem(&processes, &child_tgid);
-	if (p)
-		p->start = BPF_CORE_READ(child, start_boottime);
+	entry = *p;
+	entry.start = child->start_boottime;
+	image = bpf_map_lookup_elem(&images, &entry.image);
+	if (!image)
+		return 0;
+	/* The parent, which runs this, keeps the image alive meanwhile. */
+	__sync_fetch_and_add(&image->references, 1);
+	if (bpf_map_update_elem(&processes, &child_tgid, &entry, BPF_ANY)) {
+		leave_image(&entry.image);
+		count(COUNTER_UNTRACKED);
+	}
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tgid = task->tgid;
 
 	/* It fires for each thread; the count has been lowered before. */
-	if (BPF_CORE_READ(task, signal, live.counter) > 0)
-		return 0;
-	bpf_map_delete_elem(&processes, &tgid);
+	if (task->signal->live.counter <= 0)
+		forget_process(tgid);
 	return 0;
 }
 
@@ -285,35 +250,39 @@ int seed(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	__u32 zero = 0, tgid;
 	struct exec_scratch *s = bpf_map_lookup_elem(&seed_scratch, &zero);
-	struct exec_event *e;
 	unsigned long from, size;
+	struct mm_struct *mm;
+	struct exec_event *e;
 	bool truncated;
-	long n;
+	long n = 0;
 
 	if (!task || !s || task->pid != task->tgid)
 		return 0;
 	e = &s->event;
 	begin_event(e);
-	e->record.header.time = 0;
 	e->record.pid = tgid = task->tgid;
-	e->record.start = BPF_CORE_READ(task, start_boottime);
+	e->record.start = task->start_boottime;
 	n = image_path(s, task, &truncated);
 	put_string(e, &e->record.executable, path_start(&s->path, n), n);
+	e->record.invoked = e->record.executable;
 	if (truncated)
 		e->record.header.flags |= RECORD_EXECUTABLE_TRUNCATED;
-	from = BPF_CORE_READ(task, mm, arg_start);
-	size = BPF_CORE_READ(task, mm, arg_end) - from;
-	n = size > PROCESS_ARGS_BYTES ? PROCESS_ARGS_BYTES : size;
-	if (n && bpf_copy_from_user_task(s->path.bytes, n, (void *)from, task, 0)) {
-		n = 0;
-		e->record.header.flags |= RECORD_ARGS_TRUNCATED;
+	mm = task->mm;
+	if (mm) {
+		from = mm->arg_start;
+		size = mm->arg_end - from;
+		n = size > IMAGE_BYTES ? IMAGE_BYTES : size;
+		if (size > IMAGE_BYTES)
+			e->record.header.flags |= RECORD_ARGS_TRUNCATED;
+		if (n && bpf_copy_from_user_task(s->path.bytes, n, (void *)from, task, 0)) {
+			n = 0;
+			e->record.header.flags |= RECORD_ARGS_TRUNCATED;
+		}
+		put_string(e, &e->record.args, s->path.bytes, n);
 	}
-	if (size > PROCESS_ARGS_BYTES)
-		e->record.header.flags |= RECORD_ARGS_TRUNCATED;
-	put_string(e, &e->record.args, s->path.bytes, n);
-	keep_process(s, e, BPF_NOEXIST);
+	enter_image(&s->image, e, e->record.start, BPF_NOEXIST);
 	/* If it has exited since, on_exit may have been too early for this entry. */
-	if (BPF_CORE_READ(task, signal, live.counter) <= 0)
-		bpf_map_delete_elem(&processes, &tgid);
+	if (task->signal->live.counter <= 0)
+		forget_process(tgid);
 	return 0;
 }

@@ -32,8 +32,8 @@ struct place {
 static __always_inline struct place place_of(const struct path *p)
 {
 	struct place copy = {
-		.mnt = BPF_CORE_READ(p, mnt),
-		.dentry = BPF_CORE_READ(p, dentry),
+		.mnt = p->mnt,
+		.dentry = p->dentry,
 	};
 
 	return copy;
@@ -43,10 +43,20 @@ struct path_walk {
 	struct path_scratch *s;
 	struct dentry *dentry, *root_dentry;
 	struct mount *mount;
-	struct vfsmount *root_mount;
-	__u32 start; /* the path is bytes[start] to bytes[PATH_BYTES - 1] */
+	struct vfsmount *mnt, *root_mount;
+	struct dentry *mount_root; /* of mnt */
+	__u32 start;		   /* the path is bytes[start] to bytes[PATH_BYTES - 1] */
 	bool done;
 };
+
+static __always_inline void enter_mount(struct path_walk *w, struct mount *mount)
+{
+	struct vfsmount *mnt = (void *)mount + bpf_core_field_offset(struct mount, mnt);
+
+	w->mount = mount;
+	w->mnt = mnt;
+	w->mount_root = BPF_CORE_READ(mnt, mnt_root);
+}
 
 static __always_inline bool prepend(struct path_walk *w, const unsigned char *name, __u32 length)
 {
@@ -63,20 +73,39 @@ static __always_inline bool prepend(struct path_walk *w, const unsigned char *na
 	return true;
 }
 
+/* What a step needs of a dentry, as it lies there: d_name follows d_parent. */
+struct dentry_names {
+	struct dentry *parent;
+	__u32 hash, length;
+	const unsigned char *name;
+};
+
+static __always_inline void read_names(struct dentry_names *d, struct dentry *dentry)
+{
+	if (bpf_core_field_offset(struct dentry, d_name) ==
+	    bpf_core_field_offset(struct dentry, d_parent) + sizeof(void *)) {
+		bpf_probe_read_kernel(d, sizeof(*d),
+				      (void *)dentry +
+					      bpf_core_field_offset(struct dentry, d_parent));
+		return;
+	}
+	d->parent = BPF_CORE_READ(dentry, d_parent);
+	d->length = BPF_CORE_READ(dentry, d_name.len);
+	d->name = BPF_CORE_READ(dentry, d_name.name);
+}
+
 static long path_step(__u32 i, void *ctx)
 {
 	struct path_walk *w = ctx;
 	struct dentry *dentry = w->dentry;
 	struct mount *mount = w->mount;
-	struct vfsmount *mnt = (void *)mount + bpf_core_field_offset(struct mount, mnt);
-	struct dentry *parent;
+	struct dentry_names d = {};
 
-	if (dentry == w->root_dentry && mnt == w->root_mount) {
+	if (dentry == w->root_dentry && w->mnt == w->root_mount) {
 		w->done = true;
 		return 1;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
-	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
+	if (dentry == w->mount_root) {
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
 		if (above == mount) { /* outside the process's root */
@@ -84,16 +113,17 @@ static long path_step(__u32 i, void *ctx)
 			return 1;
 		}
 		w->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-		w->mount = above;
+		enter_mount(w, above);
 		return 0;
 	}
-	if (!prepend(w, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len)))
+	read_names(&d, dentry);
+	if (!prepend(w, d.name, d.length))
 		return 1;
-	if (dentry == parent) { /* an object without a place, such as a memfd */
+	if (dentry == d.parent) { /* an object without a place, such as a memfd */
 		w->done = true;
 		return 1;
 	}
-	w->dentry = parent;
+	w->dentry = d.parent;
 	return 0;
 }
 
@@ -116,7 +146,7 @@ static __always_inline __u32 path_of(struct path_scratch *s, struct place at, st
 	*truncated = true;
 	if (!at.dentry || !at.mnt)
 		return 0;
-	w.mount = (void *)at.mnt - bpf_core_field_offset(struct mount, mnt);
+	enter_mount(&w, (void *)at.mnt - bpf_core_field_offset(struct mount, mnt));
 	bpf_loop(PATH_STEPS, path_step, &w, 0);
 	*truncated = !w.done;
 	if (w.start == PATH_BYTES && w.done) { /* the root itself */

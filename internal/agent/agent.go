@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -127,6 +128,8 @@ func (a *Agent) Start() error {
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
 	a.report(c.summary(), time.Since(begin))
+	// Compiling all rules takes several times the memory that they keep.
+	debug.FreeOSMemory()
 	return nil
 }
 

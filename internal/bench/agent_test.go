@@ -181,6 +181,22 @@ func (r *running) stop(b *testing.B) {
 	}
 }
 
+// settle waits until the agent has used no CPU for a while: until its runtime has
+// cleaned up after the start.
+func (r *running) settle(b *testing.B) {
+	b.Helper()
+	for before := ""; ; time.Sleep(100 * time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", r.cmd.Process.Pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if string(stat) == before {
+			return
+		}
+		before = string(stat)
+	}
+}
+
 // rss returns the resident memory of the agent in bytes.
 func (r *running) rss(b *testing.B) float64 {
 	b.Helper()

@@ -79,7 +79,7 @@ var fieldTable = [fieldCount]FieldInfo{
 	ProcessParentExecutable: {Name: "process.parent.executable", Kind: String, Many: true, Classes: exec, Doc: "Path of the parent's image: the resolved file, and the name it was invoked by."},
 	ProcessParentName:       {Name: "process.parent.name", Kind: String, Many: true, Classes: exec, Doc: "Last path component of each value of process.parent.executable."},
 	ProcessParentCommandLine: {Name: "process.parent.command_line", Kind: String, Classes: exec,
-		Doc: "The parent's arguments joined by single spaces, up to 1,024 bytes."},
+		Doc: "The parent's arguments joined by single spaces, as far as 1,024 bytes hold them and the parent's paths."},
 	ProcessParentPID: {Name: "process.parent.pid", Kind: Number, Classes: exec, Doc: "Process id of the parent."},
 	UserID:           {Name: "user.id", Kind: Number, Classes: exec, Doc: "Real user id."},
 	UserEffectiveID:  {Name: "user.effective.id", Kind: Number, Classes: exec, Doc: "Effective user id."},
@@ -90,7 +90,7 @@ var fieldTable = [fieldCount]FieldInfo{
 	ProcessCommandLineTruncated:       {Name: "process.command_line.truncated", Kind: Bool, Classes: exec, Doc: "The arguments were longer than 4,096 bytes, or could not all be read."},
 	ProcessWorkingDirectoryTruncated:  {Name: "process.working_directory.truncated", Kind: Bool, Classes: exec, Doc: "The working directory's path was too deep or too long to capture whole."},
 	ProcessParentExecutableTruncated:  {Name: "process.parent.executable.truncated", Kind: Bool, Classes: exec, Doc: "The parent's executable path was not captured whole, or the parent is not known."},
-	ProcessParentCommandLineTruncated: {Name: "process.parent.command_line.truncated", Kind: Bool, Classes: exec, Doc: "The parent's arguments were longer than 1,024 bytes, or are not known."},
+	ProcessParentCommandLineTruncated: {Name: "process.parent.command_line.truncated", Kind: Bool, Classes: exec, Doc: "The parent's arguments were longer than that, or are not known."},
 }
 
 // Info returns the description of f; the zero FieldInfo if f is not a field.

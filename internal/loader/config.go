@@ -19,6 +19,7 @@ type Config struct {
 	Keys      int // keys of each index map; 65,536
 	Cells     int // cells of all rows together; 262,144
 	Processes int // processes that the process table can hold; 32,768
+	Images    int // images that these can run, counting once what a fork shares; 8,192
 	RingBytes int // ring of matches, a power of two and of the page size; 1 MiB
 
 	Log *slog.Logger
@@ -38,6 +39,7 @@ func (c *Config) Validate() error {
 		{"keys", &c.Keys, 65536, 64, 1 << 24},
 		{"cells", &c.Cells, 1 << 18, 64, 1 << 26},
 		{"processes", &c.Processes, 32768, 64, 1 << 22},
+		{"images", &c.Images, 8192, 64, 1 << 22},
 		{"ring bytes", &c.RingBytes, 1 << 20, 4096, 1 << 30},
 	} {
 		if *s.value == 0 {
@@ -68,6 +70,7 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 		execMapNumbers:      c.Keys,
 		execMapGrams:        c.Keys,
 		execMapProcesses:    c.Processes,
+		execMapImages:       c.Images,
 		execMapMatches:      c.RingBytes,
 		execMapMatchScratch: cpus,
 		execMapExecScratch:  cpus,

@@ -69,6 +69,24 @@ type execGramKey struct {
 	Gram  uint32
 }
 
+type execImage struct {
+	_          structs.HostLayout
+	References uint32
+	Flags      uint16
+	Executable uint16
+	Invoked    uint16
+	Args       uint16
+	Pad        uint32
+	Data       [1024]int8
+}
+
+type execImageKey struct {
+	_    structs.HostLayout
+	Time uint64
+	Tgid uint32
+	Pad  uint32
+}
+
 type execKeyField uint32
 
 const (
@@ -123,14 +141,9 @@ type execNumberKey struct {
 }
 
 type execProcess struct {
-	_          structs.HostLayout
-	Start      uint64
-	Image      uint64
-	Flags      uint16
-	Executable uint16
-	Invoked    uint16
-	Args       uint16
-	Data       [1792]int8
+	_     structs.HostLayout
+	Start uint64
+	Image execImageKey
 }
 
 type execRecordFlag uint32
@@ -187,6 +200,7 @@ const (
 	execMapExecScratch    = "exec_scratch"
 	execMapGramFilter     = "gram_filter"
 	execMapGrams          = "grams"
+	execMapImages         = "images"
 	execMapMatchScratch   = "match_scratch"
 	execMapMatches        = "matches"
 	execMapNoGroup        = "no_group"
@@ -268,6 +282,7 @@ type execMapSpecs struct {
 	ExecScratch  *ebpf.MapSpec `ebpf:"exec_scratch"`
 	GramFilter   *ebpf.MapSpec `ebpf:"gram_filter"`
 	Grams        *ebpf.MapSpec `ebpf:"grams"`
+	Images       *ebpf.MapSpec `ebpf:"images"`
 	MatchScratch *ebpf.MapSpec `ebpf:"match_scratch"`
 	Matches      *ebpf.MapSpec `ebpf:"matches"`
 	NoGroup      *ebpf.MapSpec `ebpf:"no_group"`
@@ -319,6 +334,7 @@ type execMaps struct {
 	ExecScratch  *ebpf.Map `ebpf:"exec_scratch"`
 	GramFilter   *ebpf.Map `ebpf:"gram_filter"`
 	Grams        *ebpf.Map `ebpf:"grams"`
+	Images       *ebpf.Map `ebpf:"images"`
 	MatchScratch *ebpf.Map `ebpf:"match_scratch"`
 	Matches      *ebpf.Map `ebpf:"matches"`
 	NoGroup      *ebpf.Map `ebpf:"no_group"`
@@ -339,6 +355,7 @@ func (m *execMaps) Close() error {
 		m.ExecScratch,
 		m.GramFilter,
 		m.Grams,
+		m.Images,
 		m.MatchScratch,
 		m.Matches,
 		m.NoGroup,

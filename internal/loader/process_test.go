@@ -1,10 +1,12 @@
 package loader
 
 import (
-	"bytes"
+	"bufio"
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -13,18 +15,30 @@ import (
 
 func trueCommand() *exec.Cmd { return exec.Command("/bin/true") }
 
-// entryOf reads a process's entry in the process table.
-func entryOf(t *testing.T, k *Kernel, pid int) (p execProcess, ok bool) {
-	t.Helper()
-	err := k.objects.Processes.Lookup(uint32(pid), &p)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		t.Fatal(err)
-	}
-	return p, err == nil
+// image is what the process table says of a process.
+type image struct {
+	executable, invoked, args string
+	references                uint32
 }
 
-func (p *execProcess) text(from, length int) string {
-	return string(bytes.Clone(unsafe.Slice((*byte)(unsafe.Pointer(&p.Data[from])), length)))
+// imageOf reads a process's entry in the process table, and its image.
+func imageOf(t *testing.T, k *Kernel, pid int) (image, bool) {
+	t.Helper()
+	var p execProcess
+	err := k.objects.Processes.Lookup(uint32(pid), &p)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return image{}, false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var i execImage
+	if err := k.objects.Images.Lookup(p.Image, &i); err != nil {
+		t.Fatal(err)
+	}
+	data := string(unsafe.Slice((*byte)(unsafe.Pointer(&i.Data[0])), len(i.Data)))
+	args := i.Executable + i.Invoked
+	return image{data[:i.Executable], data[i.Executable:args], data[args : args+i.Args], i.References}, true
 }
 
 // TestUnknownParent executes a program whose parent is not in the table: the image
@@ -62,7 +76,7 @@ func TestProcessTable(t *testing.T) {
 	}
 	k, cgroup := openForTest(t, Config{})
 
-	self, ok := entryOf(t, k, os.Getpid())
+	self, ok := imageOf(t, k, os.Getpid())
 	if !ok {
 		t.Fatal("the test's own process is not in the table")
 	}
@@ -70,24 +84,22 @@ func TestProcessTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := self.text(0, int(self.Executable)); got != executable {
-		t.Errorf("seeded executable is %q, want %q", got, executable)
-	}
 	cmdline, err := os.ReadFile("/proc/self/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := self.text(512+256, int(self.Args)); got != string(cmdline) {
-		t.Errorf("seeded arguments are %q, want %q", got, cmdline)
+	if self.executable != executable || self.args != string(cmdline[:min(len(cmdline), 1024-len(executable))]) {
+		t.Errorf("the image of the test is %+v", self)
 	}
-	if _, ok := entryOf(t, k, before.Process.Pid); !ok {
+	if _, ok := imageOf(t, k, before.Process.Pid); !ok {
 		t.Error("a process from before is not in the table")
 	}
-	if _, ok := entryOf(t, k, os.Getppid()); !ok {
+	if _, ok := imageOf(t, k, os.Getppid()); !ok {
 		t.Error("the test's parent is not in the table")
 	}
 
-	during := in(cgroup, exec.Command("/bin/cat"))
+	// A shell that answers, forks a subshell that answers, and waits for it.
+	during := in(cgroup, exec.Command("/bin/sh", "-c", "echo one; (echo two; read x); :"))
 	more, err := during.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -99,16 +111,19 @@ func TestProcessTable(t *testing.T) {
 	if err := during.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// Start returns while execve is still at work. Who answers has been executed.
-	if _, err := more.Write([]byte("x")); err != nil {
+	answers := bufio.NewScanner(echo)
+	if !answers.Scan() || !answers.Scan() {
+		t.Fatal("the shell does not answer")
+	}
+	want := image{"", "/bin/sh", strings.Join(during.Args, "\x00") + "\x00", 2}
+	if want.executable, err = filepath.EvalSymlinks("/bin/sh"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := echo.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
+	if want.executable == want.invoked {
+		want.invoked = ""
 	}
-	p, ok := entryOf(t, k, during.Process.Pid)
-	if got := p.text(512, int(p.Invoked)); !ok || (got != "" && got != "/bin/cat") || p.text(512+256, int(p.Args)) != "/bin/cat\x00" {
-		t.Errorf("the entry of a new process is %v, invoked %q, args %q", ok, got, p.text(512+256, int(p.Args)))
+	if got, ok := imageOf(t, k, during.Process.Pid); !ok || got != want {
+		t.Errorf("the image of the shell and its child is %+v, want %+v", got, want)
 	}
 	stdin.Close()
 	more.Close()
@@ -116,8 +131,16 @@ func TestProcessTable(t *testing.T) {
 		if err := cmd.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := entryOf(t, k, cmd.Process.Pid); ok {
+		if _, ok := imageOf(t, k, cmd.Process.Pid); ok {
 			t.Errorf("process %d has exited and is still in the table", cmd.Process.Pid)
+		}
+	}
+	// What they ran is gone with the last of them.
+	var key execImageKey
+	var i execImage
+	for images := k.objects.Images.Iterate(); images.Next(&key, &i); {
+		if pid := int(key.Tgid); pid == during.Process.Pid || pid == before.Process.Pid {
+			t.Errorf("the image of process %d is still there, with %d references", pid, i.References)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (k *Kernel) MapBytes() (uint64, error) {
 	o := &k.objects
 	var total uint64
 	for _, m := range []*ebpf.Map{
-		o.Cells, o.Control, o.Counters, o.ExecScratch, o.GramFilter, o.Grams, o.MatchScratch, o.Matches,
+		o.Cells, o.Control, o.Counters, o.ExecScratch, o.GramFilter, o.Grams, o.Images, o.MatchScratch, o.Matches,
 		o.NoGroup, o.Numbers, o.Processes, o.Rows, o.SeedScratch, o.Slots, o.Texts, o.Watched,
 	} {
 		info, err := m.Info()
