@@ -114,17 +114,19 @@ static __always_inline void match_exec(struct match_scratch *m, struct exec_even
 	struct exec_record *r = &e->record;
 	struct control_block *c = controls();
 	__u32 flags = r->header.flags;
+	struct class_use *use;
 	__u64 text, grams, numbers;
 
-	match_begin(m);
+	match_begin(m, EVENT_PROCESS_EXEC);
 	if (!c)
 		return;
-	text = *(volatile __u64 *)&c->in_use_text;
-	grams = *(volatile __u64 *)&c->in_use_gram;
-	numbers = *(volatile __u64 *)&c->in_use_number;
+	use = &c->in_use[EVENT_PROCESS_EXEC];
+	text = *(volatile __u64 *)&use->text;
+	grams = *(volatile __u64 *)&use->gram;
+	numbers = *(volatile __u64 *)&use->number;
 
 #define WANTED(field) \
-	((text >> ((field) * WAYS) & ((1 << WAYS) - 1)) || (grams >> ((field) * 8) & 0xff))
+	((text >> ((field) * WAYS) & ((1 << WAYS) - 1)) || (grams >> ((field) * 4) & 0xf))
 
 	if (WANTED(KEY_EXECUTABLE)) {
 		if (r->executable.length)

@@ -87,6 +87,7 @@ static __always_inline void hit_row(struct match_scratch *s, __u32 row)
 struct judge_walk {
 	struct match_scratch *s;
 	__u64 epoch;
+	__u32 class;
 };
 
 /* Position of the lowest set bit, without branches. x must not be 0. */
@@ -127,14 +128,15 @@ static long judge_at(__u32 i, void *ctx)
 		return 0;
 	alive = s->hits[block] & ~s->hits[GROUP_NOT * MAX_BLOCKS + block];
 	for (__u32 g = 1; g < MAX_GROUPS; g++) {
-		__u32 at = g * MAX_BLOCKS + block, key = at;
+		__u32 at = g * MAX_BLOCKS + block;
+		__u32 key = (w->class * MAX_GROUPS + g) * (class_slots / SLOTS_PER_CELL) + block;
 		__u64 *none = bpf_map_lookup_elem(&no_group, &key);
 
 		if (none)
 			alive &= s->hits[at & (GROUPS * MAX_BLOCKS - 1)] | (__u32)*none;
 	}
 	for (int n = 0; n < SLOTS_PER_CELL && alive; n++, alive &= alive - 1) {
-		__u32 id = block * SLOTS_PER_CELL + lowest_bit(alive);
+		__u32 id = w->class * class_slots + block * SLOTS_PER_CELL + lowest_bit(alive);
 		struct slot *slot = bpf_map_lookup_elem(&slots, &id);
 		__u32 k = s->survivors;
 
@@ -159,11 +161,12 @@ static long clean_at(__u32 i, void *ctx)
 	return 0;
 }
 
-static __always_inline void match_begin(struct match_scratch *s)
+static __always_inline void match_begin(struct match_scratch *s, __u32 class)
 {
+	s->class = class;
 	s->dirty_count = 0;
 	s->survivors = 0;
-	hit_row(s, ROW_ALWAYS);
+	hit_row(s, class);
 }
 
 /*
@@ -174,7 +177,7 @@ static __always_inline void match_begin(struct match_scratch *s)
  */
 static __always_inline void match_end(struct match_scratch *s, __u64 epoch)
 {
-	struct judge_walk walk = { .s = s, .epoch = epoch };
+	struct judge_walk walk = { .s = s, .epoch = epoch, .class = s->class };
 
 	bpf_loop(s->dirty_count, judge_at, &walk, 0);
 	bpf_loop(s->dirty_count, clean_at, &walk, 0);

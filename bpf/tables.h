@@ -21,7 +21,6 @@ enum limit {
 	MAX_BLOCKS = MAX_SLOTS / SLOTS_PER_CELL, /* of 32 slots each */
 	KEY_TEXT = 128,				 /* bytes of text in a key */
 	GRAM_HASH_BITS = 18,			 /* size of the gram filter */
-	ROW_ALWAYS = 0,				 /* row of clauses without any group */
 };
 
 /* Numbers of fields as keys name them. */
@@ -55,35 +54,41 @@ enum key_way {
 	WAYS,
 };
 
-#define TAG(field, way) ((field) * WAYS + (way))
+/* A field of a class: what the keys of one class are told from another's by. */
+#define OF_CLASS(class, field) ((class) << 16 | (field))
 
 struct text_key {
 	__u32 bits; /* length of the prefix in bits, the tag's 32 included */
-	__u32 tag;
+	__u32 tag;  /* OF_CLASS(class, field * WAYS + way) */
 	__u64 text[KEY_TEXT / 8];
 };
 
 struct number_key {
-	__u64 field;
+	__u64 field; /* OF_CLASS */
 	__u64 value;
 };
 
 /* A gram of two or three bytes is one of four whose high bytes are NUL. */
 struct gram_key {
-	__u32 field;
-	__u32 gram; /* first byte lowest, ASCII letters in lower case */
+	__u32 field; /* OF_CLASS */
+	__u32 gram;  /* first byte lowest, ASCII letters in lower case */
 };
 
 /*
- * epoch is the swap: see above. The in_use masks may be set too long, never too
- * short: bit TAG() of in_use_text, bit 8*field+length of in_use_gram, bit field
- * of in_use_number.
+ * Look-ups that a live rule of a class needs: bit field*WAYS+way of text, bit
+ * field*4+length-1 of gram, bit field of number. They may be set too long, never too
+ * short.
  */
+struct class_use {
+	__u64 text;
+	__u64 gram;
+	__u64 number;
+};
+
+/* epoch is the swap: see match.h. */
 struct control_block {
 	__u64 epoch;
-	__u64 in_use_text;
-	__u64 in_use_gram;
-	__u64 in_use_number;
+	struct class_use in_use[EVENT_CLASS_COUNT];
 };
 
 struct slot {
@@ -104,6 +109,10 @@ struct {
 	__type(value, struct control_block);
 } control SEC(".maps");
 
+/* Slots of each class, a multiple of SLOTS_PER_CELL; set by the loader. */
+const volatile __u32 class_slots = 8192;
+
+/* The slots of class c begin at c*class_slots. Blocks are counted within a class. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -112,16 +121,19 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-/* For group g and block b, word g*MAX_BLOCKS+b: the slots that have no group g. */
+/* Word (class*MAX_GROUPS+group)*blocks+block: the slots that do not have the group. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MAX_GROUPS *MAX_BLOCKS);
+	__uint(max_entries, 1); /* set by the loader */
 	__type(key, __u32);
 	__type(value, __u64);
 } no_group SEC(".maps");
 
-/* Row number -> offset of its cells << 32 | their count. */
+/*
+ * Row number -> offset of its cells << 32 | their count. The row of a class's number is
+ * that of its clauses without any group: every event hits it.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -187,6 +199,8 @@ struct match_scratch {
 	__u16 dirty[GROUPS * MAX_BLOCKS]; /* indices of accumulators not zero */
 	__u32 dirty_count;
 	__u32 survivors;
+	__u32 class; /* of the event that is judged */
+	__u32 pad;
 	__u64 versions[RECORD_VERSIONS];
 	struct text_key key;
 	/* Text under the window; eight bytes of NUL before it, and after it. */

@@ -39,7 +39,7 @@ struct gram_walk {
 	struct match_scratch *s;
 	struct gram_filter *filter;
 	__u32 field;
-	__u32 lengths; /* bit 2, 3, 4: grams of that length are in use */
+	__u32 lengths; /* bit n-1: grams of n bytes are in use */
 };
 
 static __always_inline void hit_gram(struct gram_walk *w, __u32 gram)
@@ -72,11 +72,11 @@ static long hit_grams_at(__u32 i, void *ctx)
 	for (int j = 0; j < GRAM_STEP; j++) {
 		__u32 gram = low;
 
-		if (w->lengths & 1 << 4)
-			hit_gram(w, gram);
 		if (w->lengths & 1 << 3)
-			hit_gram(w, gram & 0xffffff);
+			hit_gram(w, gram);
 		if (w->lengths & 1 << 2)
+			hit_gram(w, gram & 0xffffff);
+		if (w->lengths & 1 << 1)
 			hit_gram(w, gram & 0xffff);
 		low = low >> 8 | high << 56;
 		high >>= 8;
@@ -113,7 +113,7 @@ static __always_inline void hit_text(struct match_scratch *s, const __u8 *text, 
 	__u32 used = length < KEY_TEXT ? length : KEY_TEXT;
 	__u32 *row;
 
-	s->key.tag = TAG(field, way);
+	s->key.tag = OF_CLASS(s->class, field * WAYS + way);
 	if (way == WAY_FORWARD || way == WAY_FORWARD_FOLD) {
 		/* The NUL behind a shorter text is part of the key. */
 		s->key.bits = 32 + 8 * (used < KEY_TEXT ? used + 1 : used);
@@ -156,12 +156,15 @@ __noinline int match_text(__u32 field, __u32 length, bool args)
 {
 	struct match_scratch *s = scratch_of_cpu();
 	struct control_block *c = controls();
+	struct class_use *use;
 	__u32 zero = 0, in_use, lengths, tail;
 
-	if (!s || !c || field >= KEY_STRING_FIELDS || length > PATH_BYTES)
+	if (!s || !c || field >= KEY_STRING_FIELDS || length > PATH_BYTES ||
+	    s->class >= EVENT_CLASS_COUNT)
 		return 0;
-	in_use = *(volatile __u64 *)&c->in_use_text >> (field * WAYS) & ((1 << WAYS) - 1);
-	lengths = *(volatile __u64 *)&c->in_use_gram >> (field * 8) & 0xff;
+	use = &c->in_use[s->class];
+	in_use = *(volatile __u64 *)&use->text >> (field * WAYS) & ((1 << WAYS) - 1);
+	lengths = *(volatile __u64 *)&use->gram >> (field * 4) & 0xf;
 
 	if (args || lengths || in_use & (1 << WAY_FORWARD_FOLD | 1 << WAY_REVERSE_FOLD)) {
 		struct fold_walk fold = { .s = s, .args = args };
@@ -189,7 +192,7 @@ __noinline int match_text(__u32 field, __u32 length, bool args)
 		struct gram_walk walk = {
 			.s = s,
 			.filter = bpf_map_lookup_elem(&gram_filter, &zero),
-			.field = field,
+			.field = OF_CLASS(s->class, field),
 			.lengths = lengths,
 		};
 
@@ -202,7 +205,7 @@ __noinline int match_text(__u32 field, __u32 length, bool args)
 static __always_inline void match_number(struct match_scratch *s, __u64 in_use, __u32 field,
 					 __u64 value)
 {
-	struct number_key key = { .field = field, .value = value };
+	struct number_key key = { .field = OF_CLASS(s->class, field), .value = value };
 	__u32 *row;
 
 	if (!(in_use >> field & 1))

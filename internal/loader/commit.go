@@ -65,13 +65,13 @@ func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 	epoch = k.epoch() + 1
 	k.versions.swap(born, died, epoch)
 	for _, n := range born {
-		for _, id := range n.slots {
-			k.slots.born(id, epoch)
+		for _, slot := range n.slots {
+			slot.table.born(slot.id, epoch)
 		}
 	}
 	for _, old := range died {
-		for _, id := range old.slots {
-			k.slots.died(id, epoch)
+		for _, slot := range old.slots {
+			slot.table.died(slot.id, epoch)
 		}
 	}
 	if k.fence != nil {
@@ -88,13 +88,13 @@ func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 // undo takes back a swap that was prepared and not made.
 func (k *Kernel) undo(born, died []*version, err error) error {
 	for _, n := range born {
-		for _, id := range n.slots {
-			k.slots.born(id, never)
+		for _, slot := range n.slots {
+			slot.table.born(slot.id, never)
 		}
 	}
 	for _, old := range died {
-		for _, id := range old.slots {
-			k.slots.died(id, never)
+		for _, slot := range old.slots {
+			slot.table.died(slot.id, never)
 		}
 	}
 	k.versions.unswap(born, died)
@@ -107,8 +107,8 @@ func (k *Kernel) undo(born, died []*version, err error) error {
 func (k *Kernel) abandon(staged []*version) {
 	var ids []uint64
 	for _, n := range staged {
-		for _, id := range n.slots {
-			k.slots.reclaim(id)
+		for _, slot := range n.slots {
+			slot.table.reclaim(slot.id)
 		}
 		ids = append(ids, n.id)
 	}
@@ -120,14 +120,15 @@ func (k *Kernel) abandon(staged []*version) {
 func (k *Kernel) stage(n *version) error {
 	waited := false
 	for _, plan := range n.rule.Plans() {
+		table := k.slots[plan.Class]
 		for _, clause := range plan.Clauses {
-			err := k.stageClause(n, clause)
+			err := k.stageClause(n, table, clause)
 			if !waited && k.worthWaiting(err) {
 				waited = true
 				if err := k.reclaimNow(); err != nil {
 					return err
 				}
-				err = k.stageClause(n, clause)
+				err = k.stageClause(n, table, clause)
 			}
 			if err != nil {
 				return err
@@ -148,14 +149,14 @@ func (k *Kernel) worthWaiting(err error) bool {
 	return errors.Is(err, ErrFull)
 }
 
-func (k *Kernel) stageClause(n *version, c rules.Clause) error {
-	id, err := k.slots.stage(c, n.id)
+func (k *Kernel) stageClause(n *version, table *slotTable, c rules.Clause) error {
+	id, err := table.stage(c, n.id)
 	switch {
 	case err == nil:
-		n.slots = append(n.slots, id)
+		n.slots = append(n.slots, slotRef{table, id})
 	case id != noSlot:
 		// Half a clause must never be born with the rest of the version.
-		k.slots.reclaim(id)
+		table.reclaim(id)
 	}
 	return err
 }

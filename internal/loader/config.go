@@ -15,7 +15,7 @@ type Config struct {
 	// it; "" is the whole host.
 	Cgroup string
 
-	Slots     int // clauses that fit, dead ones that wait for reclamation included; 8,192
+	Slots     int // clauses of each event class that fit, dead ones included; 8,192
 	Keys      int // keys of each index map; 65,536
 	Cells     int // cells of all rows together; 262,144
 	Processes int // processes that the process table can hold; 32,768
@@ -49,6 +49,8 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("configuring the loader: %s is %d, want %d to %d", s.name, *s.value, s.least, s.most)
 		}
 	}
+	// The kernel looks at slots in blocks.
+	c.Slots = (c.Slots + int(slotsPerCell) - 1) / int(slotsPerCell) * int(slotsPerCell)
 	if bits.OnesCount(uint(c.RingBytes)) != 1 {
 		return fmt.Errorf("configuring the loader: ring bytes is %d, want a power of two", c.RingBytes)
 	}
@@ -61,10 +63,12 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 	if err != nil {
 		return fmt.Errorf("counting CPUs: %w", err)
 	}
+	classes := int(execEventClassEVENT_CLASS_COUNT)
 	sizes := map[string]int{
-		execMapSlots: c.Slots,
-		execMapRows:  c.Keys,
-		execMapCells: c.Cells,
+		execMapSlots:   classes * c.Slots,
+		execMapNoGroup: classes * maxGroups * c.Slots / int(slotsPerCell),
+		execMapRows:    c.Keys,
+		execMapCells:   c.Cells,
 		// Before 6.14 a full trie misbehaves, so it gets twice the room.
 		execMapTexts:        2 * c.Keys,
 		execMapNumbers:      c.Keys,
@@ -78,8 +82,13 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 	for name, size := range sizes {
 		spec.Maps[name].MaxEntries = uint32(size)
 	}
-	if err := spec.Variables[execVarWatchCgroup].Set(c.Cgroup != ""); err != nil {
-		return fmt.Errorf("configuring the programs: %w", err)
+	for name, value := range map[string]any{
+		execVarWatchCgroup: c.Cgroup != "",
+		execVarClassSlots:  uint32(c.Slots),
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("configuring the programs: setting %s: %w", name, err)
+		}
 	}
 	return nil
 }

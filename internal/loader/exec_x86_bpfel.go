@@ -13,12 +13,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type execClassUse struct {
+	_      structs.HostLayout
+	Text   uint64
+	Gram   uint64
+	Number uint64
+}
+
 type execControlBlock struct {
-	_           structs.HostLayout
-	Epoch       uint64
-	InUseText   uint64
-	InUseGram   uint64
-	InUseNumber uint64
+	_     structs.HostLayout
+	Epoch uint64
+	InUse [2]execClassUse
 }
 
 type execCounter uint32
@@ -131,7 +136,6 @@ const (
 	execLimitMAX_BLOCKS     execLimit = 2048
 	execLimitKEY_TEXT       execLimit = 128
 	execLimitGRAM_HASH_BITS execLimit = 18
-	execLimitROW_ALWAYS     execLimit = 0
 )
 
 type execNumberKey struct {
@@ -215,6 +219,7 @@ const (
 	execProgOnExit        = "on_exit"
 	execProgOnFork        = "on_fork"
 	execProgSeed          = "seed"
+	execVarClassSlots     = "class_slots"
 	execVarKeepCounter    = "keep_counter"
 	execVarKeepEventClass = "keep_event_class"
 	execVarKeepKeyField   = "keep_key_field"
@@ -299,6 +304,7 @@ type execMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type execVariableSpecs struct {
+	ClassSlots     *ebpf.VariableSpec `ebpf:"class_slots"`
 	KeepCounter    *ebpf.VariableSpec `ebpf:"keep_counter"`
 	KeepEventClass *ebpf.VariableSpec `ebpf:"keep_event_class"`
 	KeepKeyField   *ebpf.VariableSpec `ebpf:"keep_key_field"`
@@ -373,6 +379,7 @@ func (m *execMaps) Close() error {
 //
 // It can be passed to loadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type execVariables struct {
+	ClassSlots     *ebpf.Variable `ebpf:"class_slots"`
 	KeepCounter    *ebpf.Variable `ebpf:"keep_counter"`
 	KeepEventClass *ebpf.Variable `ebpf:"keep_event_class"`
 	KeepKeyField   *ebpf.Variable `ebpf:"keep_key_field"`

@@ -150,7 +150,7 @@ func (x *index) remove(e *entry) error {
 	case numberTable:
 		err = x.numbers.Delete(execNumberKey{Field: uint64(e.key.tag), Value: e.key.number})
 	case gramTable:
-		err = x.grams.Delete(execGramKey{Field: e.key.tag / 8, Gram: uint32(e.key.number)})
+		err = x.grams.Delete(execGramKey{Field: e.key.gramField(), Gram: uint32(e.key.number)})
 	}
 	if err != nil {
 		return fmt.Errorf("deleting key %s: %w", e.key, err)
@@ -177,7 +177,7 @@ func (x *index) update(key indexKey, rowID uint32) error {
 	case numberTable:
 		err = x.numbers.Update(execNumberKey{Field: uint64(key.tag), Value: key.number}, rowID, ebpf.UpdateNoExist)
 	case gramTable:
-		err = x.grams.Update(execGramKey{Field: key.tag / 8, Gram: uint32(key.number)}, rowID, ebpf.UpdateNoExist)
+		err = x.grams.Update(execGramKey{Field: key.gramField(), Gram: uint32(key.number)}, rowID, ebpf.UpdateNoExist)
 	}
 	switch {
 	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOSPC):
@@ -229,21 +229,22 @@ func (x *index) longer(key indexKey) []indexKey {
 	return found
 }
 
-// Words of struct control_block.
+// Words of struct control_block: the epoch, then a struct class_use for each class.
 const (
-	controlEpoch = iota
-	controlInUse // then one for each table
+	controlEpoch  = iota
+	controlUse    // of class 0
+	classUseWords = 3
 )
 
-// controlWord gives the in_use word of a table: texts, grams, numbers in C's order.
-var controlWord = [3]int{textTable: controlInUse, gramTable: controlInUse + 1, numberTable: controlInUse + 2}
+// useWord gives the word of struct class_use for a table.
+var useWord = [3]int{textTable: 0, gramTable: 1, numberTable: 2}
 
 // useTag keeps the bits that let programs skip look-ups that no live rule needs.
 // A bit is set before the epoch that needs it, and cleared after the last one.
 func (x *index) useTag(key indexKey, by int) {
 	uses := x.tagUses[key.table]
 	uses[key.tag] += by
-	at, bit := controlWord[key.table], uint64(1)<<key.tag
+	at, bit := controlUse+classUseWords*int(key.class())+useWord[key.table], uint64(1)<<key.bit()
 	switch uses[key.tag] {
 	case 0:
 		x.control.store(at, x.control.load(at)&^bit)

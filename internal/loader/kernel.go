@@ -36,9 +36,9 @@ type Kernel struct {
 	control *words
 	rows    *rowTable
 	index   *index
-	slots   *slotTable
-	dead    []*version // waiting for a grace period
-	waiting *burial    // in the hands of the reclaimer
+	slots   []*slotTable // by event class
+	dead    []*version   // waiting for a grace period
+	waiting *burial      // in the hands of the reclaimer
 	graces  uint64
 	// fence is called between staging and the store of the epoch. On x86-64 it is nil:
 	// neither stores nor loads change places. On arm64 loads do, and load-acquire came
@@ -111,7 +111,7 @@ func load(cfg Config) (_ *Kernel, err error) {
 	if runtime.GOARCH != "amd64" {
 		k.fence = k.grace.wait
 	}
-	if err := k.mapMemory(); err != nil {
+	if err := k.mapMemory(cfg.Slots); err != nil {
 		return nil, err
 	}
 	if k.ring, err = newRing(k.objects.Matches); err != nil {
@@ -122,7 +122,7 @@ func load(cfg Config) (_ *Kernel, err error) {
 }
 
 // mapMemory maps the arrays that the writer changes in place.
-func (k *Kernel) mapMemory() error {
+func (k *Kernel) mapMemory(slotsPerClass int) error {
 	mapped := make(map[*ebpf.Map]*words)
 	for _, m := range []*ebpf.Map{k.objects.Control, k.objects.Slots, k.objects.NoGroup, k.objects.Rows, k.objects.Cells, k.objects.GramFilter} {
 		w, err := mapWords(m)
@@ -136,7 +136,7 @@ func (k *Kernel) mapMemory() error {
 	k.rows = newRowTable(mapped[k.objects.Rows], mapped[k.objects.Cells])
 	k.index = newIndex(&k.objects.execMaps, mapped[k.objects.GramFilter], k.control, k.rows)
 	var err error
-	k.slots, err = newSlotTable(mapped[k.objects.Slots], mapped[k.objects.NoGroup], k.rows, k.index)
+	k.slots, err = newSlotTables(mapped[k.objects.Slots], mapped[k.objects.NoGroup], slotsPerClass, k.rows, k.index)
 	return err
 }
 

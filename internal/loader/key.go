@@ -15,7 +15,6 @@ const (
 	maxGroups    = int(execLimitMAX_GROUPS)
 	groupNot     = uint8(execLimitGROUP_NOT)
 	slotsPerCell = slotID(execLimitSLOTS_PER_CELL)
-	maxBlocks    = int(execLimitMAX_BLOCKS)
 	keyText      = int(execLimitKEY_TEXT)
 	gramHashBits = int(execLimitGRAM_HASH_BITS)
 	cellBits     = uint64(1)<<slotsPerCell - 1
@@ -61,15 +60,22 @@ const (
 // key on our side too.
 type indexKey struct {
 	table table
-	// tag is the field and the way for texts, the field for numbers, and the field
-	// and length for grams: what an in_use bit is for.
+	// tag has the class in its upper half. Below is the in_use bit of that class: the
+	// field and the way for texts, the field for numbers, the field and the length for
+	// grams.
 	tag    uint32
 	text   string // texts: reversed for suffixes, NUL at the end of exact values
 	number uint64 // numbers; grams
 }
 
-// indexKeyOf translates a key of a plan.
-func indexKeyOf(k rules.Key) (indexKey, error) {
+// ofClass is OF_CLASS of bpf/tables.h.
+func ofClass(class event.Class, field uint32) uint32 { return uint32(class)<<16 | field }
+
+func (k indexKey) class() uint32 { return k.tag >> 16 }
+func (k indexKey) bit() uint32   { return k.tag & 0xffff }
+
+// indexKeyOf translates a key of a plan for a class.
+func indexKeyOf(class event.Class, k rules.Key) (indexKey, error) {
 	field, ok := keyFields[k.Field]
 	if !ok {
 		return indexKey{}, fmt.Errorf("translating a key: the kernel does not know %s", k.Field)
@@ -78,7 +84,7 @@ func indexKeyOf(k rules.Key) (indexKey, error) {
 		if k.Fold {
 			plain = folded
 		}
-		return uint32(field)*uint32(execKeyWayWAYS) + uint32(plain)
+		return ofClass(class, uint32(field)*uint32(execKeyWayWAYS)+uint32(plain))
 	}
 	switch k.Kind {
 	case rules.Equals:
@@ -88,14 +94,14 @@ func indexKeyOf(k rules.Key) (indexKey, error) {
 	case rules.Suffix:
 		return indexKey{table: textTable, tag: way(execKeyWayWAY_REVERSE, execKeyWayWAY_REVERSE_FOLD), text: reverse(k.Text)}, nil
 	case rules.NumberEquals:
-		return indexKey{table: numberTable, tag: uint32(field), number: k.Number}, nil
+		return indexKey{table: numberTable, tag: ofClass(class, uint32(field)), number: k.Number}, nil
 	case rules.Gram:
 		if len(k.Text) < 2 || len(k.Text) > 4 {
 			return indexKey{}, fmt.Errorf("translating a key: a gram of %d bytes", len(k.Text))
 		}
 		var b [4]byte
 		copy(b[:], k.Text)
-		return indexKey{table: gramTable, tag: uint32(field)*8 + uint32(len(k.Text)), number: uint64(binary.LittleEndian.Uint32(b[:]))}, nil
+		return indexKey{table: gramTable, tag: ofClass(class, uint32(field)*4+uint32(len(k.Text)-1)), number: uint64(binary.LittleEndian.Uint32(b[:]))}, nil
 	}
 	return indexKey{}, fmt.Errorf("translating a key: unknown kind %d", k.Kind)
 }
@@ -119,9 +125,12 @@ func (k indexKey) kernelText() execTextKey {
 	return key
 }
 
+// gramField is the field of a gram as the grams map wants it.
+func (k indexKey) gramField() uint32 { return k.class()<<16 | k.bit()/4 }
+
 // gramHash is gram_hash of bpf/text.h; the filter's bits are in its order.
 func (k indexKey) gramHash() uint32 {
-	return (uint32(k.number) ^ (k.tag/8)*0x85ebca6b) * 0x9e3779b1 >> (32 - gramHashBits)
+	return (uint32(k.number) ^ k.gramField()*0x85ebca6b) * 0x9e3779b1 >> (32 - gramHashBits)
 }
 
 // String shows the key for errors and dumps.

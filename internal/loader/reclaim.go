@@ -95,8 +95,8 @@ func (k *Kernel) clear(b *burial, yield bool) {
 	ids := make([]uint64, 0, len(b.dead))
 	cleared := 0
 	for _, v := range b.dead {
-		for _, id := range v.slots {
-			k.slots.reclaim(id)
+		for _, slot := range v.slots {
+			slot.table.reclaim(slot.id)
 			if cleared++; yield && cleared%reclaimChunk == 0 {
 				k.writer.Unlock()
 				k.writer.Lock()

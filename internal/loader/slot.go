@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"bittern/internal/event"
 	"bittern/internal/rules"
 )
 
@@ -27,9 +28,12 @@ type slotUse struct {
 	group uint8
 }
 
-// slotTable is the single writer's side of the slots: who lives where.
+// slotTable is the single writer's side of the slots of one event class: who lives
+// where. Slots are counted within the class.
 type slotTable struct {
-	words   *words // struct slot
+	class   event.Class
+	first   int    // the class's first slot in words
+	words   *words // struct slot, of all classes
 	noGroup *words
 	rows    *rowTable
 	index   *index
@@ -38,25 +42,35 @@ type slotTable struct {
 	free    []slotID
 }
 
-func newSlotTable(slots, noGroup *words, rows *rowTable, x *index) (*slotTable, error) {
-	n := slots.len() / slotWords
-	t := &slotTable{words: slots, noGroup: noGroup, rows: rows, index: x, uses: make([][]slotUse, n), free: make([]slotID, n)}
-	for i := range t.free {
-		t.free[i] = slotID(n - 1 - i)
+// newSlotTables divides the slots among the classes. It must be the first to make
+// rows: those for clauses without groups have the numbers of the classes.
+func newSlotTables(slots, noGroup *words, perClass int, rows *rowTable, x *index) ([]*slotTable, error) {
+	tables := make([]*slotTable, execEventClassEVENT_CLASS_COUNT)
+	for c := range tables {
+		always, err := rows.newRow()
+		if err != nil {
+			return nil, err
+		}
+		if always.id != uint32(c) {
+			return nil, fmt.Errorf("preparing the slots: the row of clauses without groups is %d, not %d", always.id, c)
+		}
+		t := &slotTable{
+			class: event.Class(c), first: c * perClass, words: slots, noGroup: noGroup, rows: rows, index: x, always: always,
+			uses: make([][]slotUse, perClass), free: make([]slotID, perClass),
+		}
+		for i := range t.free {
+			id := slotID(perClass - 1 - i)
+			t.free[i] = id
+			t.store(id, slotBorn, never)
+			t.store(id, slotDied, never)
+		}
+		tables[c] = t
 	}
-	for i := range n {
-		t.words.store(i*slotWords+slotBorn, never)
-		t.words.store(i*slotWords+slotDied, never)
-	}
-	always, err := rows.newRow()
-	if err != nil {
-		return nil, err
-	}
-	if always.id != uint32(execLimitROW_ALWAYS) {
-		return nil, fmt.Errorf("preparing the slots: the row of clauses without groups is %d, not %d", always.id, execLimitROW_ALWAYS)
-	}
-	t.always = always
-	return t, nil
+	return tables, nil
+}
+
+func (t *slotTable) store(id slotID, word int, value uint64) {
+	t.words.store((t.first+int(id))*slotWords+word, value)
 }
 
 // noSlot is no slot at all.
@@ -70,12 +84,12 @@ var errNoSlot = fmt.Errorf("%w in the kernel's slots", ErrFull)
 // reclaimed like one that has died.
 func (t *slotTable) stage(c rules.Clause, version uint64) (slotID, error) {
 	if len(t.free) == 0 {
-		return noSlot, fmt.Errorf("all %d slots are taken: %w", len(t.uses), errNoSlot)
+		return noSlot, fmt.Errorf("all %d slots of %s are taken: %w", len(t.uses), t.class, errNoSlot)
 	}
 	id := t.free[len(t.free)-1]
 	t.free = t.free[:len(t.free)-1]
 
-	t.words.store(int(id)*slotWords+slotVersion, version)
+	t.store(id, slotVersion, version)
 	t.setGroups(id, len(c.Groups))
 	if len(c.Groups) == 0 {
 		if err := t.rows.add(t.always, id, 0); err != nil {
@@ -100,8 +114,9 @@ func (t *slotTable) stage(c rules.Clause, version uint64) (slotID, error) {
 // setGroups says which groups the clause does not have. Group 0 is always one:
 // clauses without groups hit it through the row that every event hits.
 func (t *slotTable) setGroups(id slotID, groups int) {
+	blocks := len(t.uses) / int(slotsPerCell)
 	for g := 1; g < maxGroups; g++ {
-		at := g*maxBlocks + int(id/slotsPerCell)
+		at := (int(t.class)*maxGroups+g)*blocks + int(id/slotsPerCell)
 		old := t.noGroup.load(at)
 		if g < groups {
 			t.noGroup.store(at, old&^slotBit(id))
@@ -112,7 +127,7 @@ func (t *slotTable) setGroups(id slotID, groups int) {
 }
 
 func (t *slotTable) hit(id slotID, key rules.Key, group uint8) error {
-	k, err := indexKeyOf(key)
+	k, err := indexKeyOf(t.class, key)
 	if err != nil {
 		return err
 	}
@@ -126,12 +141,12 @@ func (t *slotTable) hit(id slotID, key rules.Key, group uint8) error {
 
 // born makes the slot visible from the given epoch on.
 func (t *slotTable) born(id slotID, epoch uint64) {
-	t.words.store(int(id)*slotWords+slotBorn, epoch)
+	t.store(id, slotBorn, epoch)
 }
 
 // died makes the slot invisible from the given epoch on.
 func (t *slotTable) died(id slotID, epoch uint64) {
-	t.words.store(int(id)*slotWords+slotDied, epoch)
+	t.store(id, slotDied, epoch)
 }
 
 // reclaim empties a slot that no program can see any more, or ever could.
@@ -143,7 +158,7 @@ func (t *slotTable) reclaim(id slotID) {
 	}
 	t.uses[id] = nil
 	// Born first: visible of bpf/match.h says why.
-	t.words.store(int(id)*slotWords+slotBorn, never)
-	t.words.store(int(id)*slotWords+slotDied, never)
+	t.store(id, slotBorn, never)
+	t.store(id, slotDied, never)
 	t.free = append(t.free, id)
 }

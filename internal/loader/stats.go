@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"bittern/internal/event"
 )
 
 // Counters are sums over all CPUs since the programs were loaded.
@@ -38,12 +40,17 @@ func (k *Kernel) Counters() (Counters, error) {
 	return c, nil
 }
 
+// SlotUsage is how full the slots of a class are.
+type SlotUsage struct {
+	Taken int // dead ones that wait for reclamation included
+	Free  int
+}
+
 // Usage says how full the kernel's tables are.
 type Usage struct {
 	Epoch        uint64
 	Rules        int // live
-	Slots        int // taken, dead ones included
-	SlotsFree    int
+	Slots        map[event.Class]SlotUsage
 	Keys         int // in the index maps, idle ones included
 	Cells        int // handed out, those waiting for reuse included
 	GracePeriods uint64
@@ -55,11 +62,15 @@ func (k *Kernel) Usage() Usage {
 	defer k.writer.Unlock()
 	k.versions.mu.RLock()
 	defer k.versions.mu.RUnlock()
+	slots := make(map[event.Class]SlotUsage)
+	for _, c := range event.Classes() {
+		t := k.slots[c]
+		slots[c] = SlotUsage{Taken: len(t.uses) - len(t.free), Free: len(t.free)}
+	}
 	return Usage{
 		Epoch:        k.epoch(),
 		Rules:        len(k.versions.byRule),
-		Slots:        len(k.slots.uses) - len(k.slots.free),
-		SlotsFree:    len(k.slots.free),
+		Slots:        slots,
 		Keys:         len(k.index.entries),
 		Cells:        int(k.rows.nextCell),
 		GracePeriods: k.graces,

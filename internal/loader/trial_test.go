@@ -57,6 +57,9 @@ func newCourt(t testing.TB, k *Kernel) *court {
 	for name, m := range shared {
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
+	if err := spec.Variables["class_slots"].Set(uint32(len(k.slots[0].uses))); err != nil {
+		t.Fatal(err)
+	}
 	cpus := ebpf.MustPossibleCPU()
 	spec.Maps["trials"].MaxEntries = uint32(cpus)
 	spec.Maps["match_scratch"].MaxEntries = uint32(cpus)

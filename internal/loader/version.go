@@ -11,8 +11,14 @@ import (
 type version struct {
 	id         uint64
 	rule       *rules.Rule
-	slots      []slotID
+	slots      []slotRef
 	born, died uint64 // epochs; died is never while it lives
+}
+
+// slotRef is one slot of one class.
+type slotRef struct {
+	table *slotTable
+	id    slotID
 }
 
 // versions resolves the ids in records to rules. A version stays until the ring

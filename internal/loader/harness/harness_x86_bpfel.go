@@ -104,6 +104,7 @@ const (
 	HarnessProgJudge       = "judge"
 	HarnessProgJudgeLate   = "judge_late"
 	HarnessProgJudgeSlow   = "judge_slow"
+	HarnessVarClassSlots   = "class_slots"
 )
 
 // LoadHarness returns the embedded CollectionSpec for Harness.
@@ -175,6 +176,7 @@ type HarnessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HarnessVariableSpecs struct {
+	ClassSlots *ebpf.VariableSpec `ebpf:"class_slots"`
 }
 
 // HarnessObjects contains all objects after they have been loaded into the kernel.
@@ -232,6 +234,7 @@ func (m *HarnessMaps) Close() error {
 //
 // It can be passed to LoadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HarnessVariables struct {
+	ClassSlots *ebpf.Variable `ebpf:"class_slots"`
 }
 
 // HarnessPrograms contains all programs after they have been loaded into the kernel.
