@@ -13,6 +13,8 @@
 enum event_class {
 	EVENT_UNKNOWN,
 	EVENT_PROCESS_EXEC,
+	EVENT_PROCESS_EXIT,
+	EVENT_FILE_OPEN,
 	EVENT_CLASS_COUNT,
 };
 
@@ -54,6 +56,12 @@ enum record_flag {
 	RECORD_CWD_TRUNCATED = 1 << 3,
 	RECORD_PARENT_EXECUTABLE_TRUNCATED = 1 << 4, /* or parent not known */
 	RECORD_PARENT_ARGS_TRUNCATED = 1 << 5,	     /* or parent not known */
+	RECORD_FILE_PATH_TRUNCATED = 1 << 6,
+	/* How a file was opened. */
+	RECORD_OPEN_READ = 1 << 8,
+	RECORD_OPEN_WRITE = 1 << 9,
+	RECORD_OPEN_CREATE = 1 << 10, /* O_CREAT was given */
+	RECORD_OPEN_TRUNCATE = 1 << 11,
 };
 
 /* A string in the data behind a record, not terminated. */
@@ -75,17 +83,19 @@ struct record_header {
 };
 
 /*
- * A process_exec record: this struct, then header.data bytes that the spans
- * point into, then header.versions ids of rule versions whose clauses survived.
+ * A record of any class: this struct, then header.data bytes that the spans point
+ * into, then header.versions ids of rule versions whose clauses survived. What a class
+ * does not have is 0.
  */
-struct exec_record {
+struct record {
 	struct record_header header;
+	/* The process that did it, as it was then. */
 	__u64 start;	    /* ns since boot */
 	__u64 parent_start; /* ns since boot, 0 if not known */
 	__u64 cgroup;	    /* inode of the cgroup v2 directory */
 	__u32 pid, parent_pid;
 	__u32 uid, euid, gid, egid;
-	__u32 args_count;
+	__u32 args_count; /* process_exec only */
 	struct span executable;
 	struct span invoked;
 	struct span args; /* NUL after each argument, the last one included */
@@ -93,6 +103,10 @@ struct exec_record {
 	struct span parent_executable;
 	struct span parent_invoked;
 	struct span parent_args;
+	/* process_exit */
+	__u32 exit_code; /* as wait(2) gives it */
+	/* file_open */
+	struct span file_path;
 };
 
 /*

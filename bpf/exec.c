@@ -43,7 +43,7 @@ struct {
 const volatile bool watch_cgroup;
 
 struct exec_scratch {
-	struct exec_event event;
+	struct event event;
 	struct path_scratch path;
 	struct image_draft image;
 	__u64 sequence;
@@ -108,7 +108,7 @@ static __always_inline __u32 read_args(void *to, struct mm_struct *mm, bool *tru
 static __always_inline void read_image(struct exec_scratch *s, struct task_struct *task,
 				       struct linux_binprm *bprm)
 {
-	struct exec_event *e = &s->event;
+	struct event *e = &s->event;
 	struct fs_struct *fs = task->fs;
 	const struct cred *cred = task->cred;
 	struct mm_struct *mm = task->mm;
@@ -145,7 +145,7 @@ static __always_inline void read_image(struct exec_scratch *s, struct task_struc
 
 static __always_inline void read_parent(struct exec_scratch *s, struct task_struct *task)
 {
-	struct exec_event *e = &s->event;
+	struct event *e = &s->event;
 	struct task_struct *parent = task->real_parent;
 	bool truncated = false;
 	__u32 n;
@@ -166,7 +166,7 @@ static __always_inline void read_parent(struct exec_scratch *s, struct task_stru
 /* Appends the survivors and sends the record. A record that finds no room counts. */
 static __always_inline void emit_match(struct exec_scratch *s, struct match_scratch *m, __u64 epoch)
 {
-	struct exec_event *e = &s->event;
+	struct event *e = &s->event;
 	__u32 size = finish_record(e, m);
 
 	e->record.header.class = EVENT_PROCESS_EXEC;
@@ -252,7 +252,7 @@ int seed(struct bpf_iter__task *ctx)
 	struct exec_scratch *s = bpf_map_lookup_elem(&seed_scratch, &zero);
 	unsigned long from, size;
 	struct mm_struct *mm;
-	struct exec_event *e;
+	struct event *e;
 	bool truncated;
 	long n = 0;
 

@@ -10,19 +10,19 @@
 #include "text.h"
 #include <bpf/bpf_helpers.h>
 
-struct exec_event {
-	struct exec_record record;
+struct event {
+	struct record record;
 	/* Past DATA_BYTES: room to overrun by one string, and for the versions. */
 	char data[DATA_BYTES + PATH_BYTES];
 };
 
-static __always_inline void begin_event(struct exec_event *e)
+static __always_inline void begin_event(struct event *e)
 {
 	__builtin_memset(&e->record, 0, sizeof(e->record));
 }
 
 /* Appends a string to the data, padded with NUL to eight bytes. */
-static __always_inline void put_string(struct exec_event *e, struct span *span, const void *from,
+static __always_inline void put_string(struct event *e, struct span *span, const void *from,
 				       __u32 length)
 {
 	__u32 offset = e->record.header.data & (DATA_BYTES - 1);
@@ -38,7 +38,7 @@ static __always_inline void put_string(struct exec_event *e, struct span *span, 
 }
 
 struct same_walk {
-	const struct exec_event *e;
+	const struct event *e;
 	__u32 a, b;
 	bool differ;
 };
@@ -56,7 +56,7 @@ static long same_at(__u32 i, void *ctx)
  * Takes back string b, the last one put, if it is the same as a: mostly a program
  * is invoked by its own path. It is then sent once and looked up once.
  */
-static __always_inline void share_string(struct exec_event *e, struct span a, struct span *b)
+static __always_inline void share_string(struct event *e, struct span a, struct span *b)
 {
 	struct same_walk w = { .e = e, .a = a.offset, .b = b->offset };
 
@@ -75,7 +75,7 @@ static __always_inline bool same_span(struct span a, struct span b)
 }
 
 /* Appends the survivors' versions; returns the size of the record. */
-static __always_inline __u32 finish_record(struct exec_event *e, struct match_scratch *m)
+static __always_inline __u32 finish_record(struct event *e, struct match_scratch *m)
 {
 	__u32 data = e->record.header.data & (DATA_BYTES - 1) & ~7U;
 	__u32 n = m->survivors;
@@ -89,7 +89,7 @@ static __always_inline __u32 finish_record(struct exec_event *e, struct match_sc
 	return sizeof(e->record) + data + n * 8;
 }
 
-static __always_inline void match_span(struct match_scratch *m, struct exec_event *e, __u32 field,
+static __always_inline void match_span(struct match_scratch *m, struct event *e, __u32 field,
 				       struct span span, bool args)
 {
 	__u32 length = span.length;
@@ -109,9 +109,9 @@ static __always_inline void match_span(struct match_scratch *m, struct exec_even
  * rules.KernelField and event.Event.Strings say the same in Go. Paths that are
  * empty are not known, so nothing matches them; a command line is always known.
  */
-static __always_inline void match_exec(struct match_scratch *m, struct exec_event *e)
+static __always_inline void match_exec(struct match_scratch *m, struct event *e)
 {
-	struct exec_record *r = &e->record;
+	struct record *r = &e->record;
 	struct control_block *c = controls();
 	__u32 flags = r->header.flags;
 	struct class_use *use;

@@ -17,7 +17,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* What user space wants judged, and the answer; one for each possible CPU. */
 struct trial {
-	struct exec_event event;
+	struct event event;
 	__u64 epoch;
 	__u32 survivors;
 	__u32 pad;

@@ -71,7 +71,7 @@ static __always_inline void leave_image(struct image_key *key)
 }
 
 /* Copies a string of the event to data[at]; returns its length there. */
-static __always_inline __u16 keep_string(struct image_draft *d, __u32 at, struct exec_event *e,
+static __always_inline __u16 keep_string(struct image_draft *d, __u32 at, struct event *e,
 					 struct span span, __u32 room, bool *cut)
 {
 	__u32 length = span.length;
@@ -91,10 +91,10 @@ static __always_inline __u16 keep_string(struct image_draft *d, __u32 at, struct
  * Makes the event's process refer to the event's image. With BPF_NOEXIST an entry that
  * is there already, and so is newer, stays.
  */
-static __always_inline void enter_image(struct image_draft *d, struct exec_event *e, __u64 time,
+static __always_inline void enter_image(struct image_draft *d, struct event *e, __u64 time,
 					__u64 flags)
 {
-	struct exec_record *r = &e->record;
+	struct record *r = &e->record;
 	struct process entry = {
 		.start = r->start,
 		.image = { .time = time, .tgid = r->pid },
@@ -160,7 +160,7 @@ static __always_inline void forget_process(__u32 tgid)
  * Puts into the event what is known of the process that started then. Nothing is put,
  * and false returned, if it is not in the table.
  */
-static __always_inline bool read_parent_image(struct exec_event *e, __u32 tgid, __u64 start)
+static __always_inline bool read_parent_image(struct event *e, __u32 tgid, __u64 start)
 {
 	__u16 begin = e->record.header.data;
 

@@ -24,7 +24,7 @@ func (e *DecodeError) Error() string { return "decoding a kernel record: " + e.R
 
 // decode returns the event and the ids of the versions that let it pass.
 func (d *decoder) decode(raw []byte) (ev *event.Event, ids []uint64, spilled bool, err error) {
-	var rec execExecRecord
+	var rec execRecord
 	size := int(unsafe.Sizeof(rec))
 	if len(raw) < size {
 		return nil, nil, false, &DecodeError{fmt.Sprintf("it has %d bytes, want at least %d", len(raw), size)}
@@ -46,7 +46,7 @@ func (d *decoder) decode(raw []byte) (ev *event.Event, ids []uint64, spilled boo
 	return ev, ids, rec.Header.Flags&uint16(execRecordFlagRECORD_SPILLED) != 0, err
 }
 
-func (d *decoder) exec(rec *execExecRecord, data string) (*event.Event, error) {
+func (d *decoder) exec(rec *execRecord, data string) (*event.Event, error) {
 	var outside error
 	text := func(s execSpan) string {
 		from, to := int(s.Offset), int(s.Offset)+int(s.Length)

@@ -23,7 +23,7 @@ type execClassUse struct {
 type execControlBlock struct {
 	_     structs.HostLayout
 	Epoch uint64
-	InUse [2]execClassUse
+	InUse [4]execClassUse
 }
 
 type execCounter uint32
@@ -43,30 +43,10 @@ type execEventClass uint32
 const (
 	execEventClassEVENT_UNKNOWN      execEventClass = 0
 	execEventClassEVENT_PROCESS_EXEC execEventClass = 1
-	execEventClassEVENT_CLASS_COUNT  execEventClass = 2
+	execEventClassEVENT_PROCESS_EXIT execEventClass = 2
+	execEventClassEVENT_FILE_OPEN    execEventClass = 3
+	execEventClassEVENT_CLASS_COUNT  execEventClass = 4
 )
-
-type execExecRecord struct {
-	_                structs.HostLayout
-	Header           execRecordHeader
-	Start            uint64
-	ParentStart      uint64
-	Cgroup           uint64
-	Pid              uint32
-	ParentPid        uint32
-	Uid              uint32
-	Euid             uint32
-	Gid              uint32
-	Egid             uint32
-	ArgsCount        uint32
-	Executable       execSpan
-	Invoked          execSpan
-	Args             execSpan
-	Cwd              execSpan
-	ParentExecutable execSpan
-	ParentInvoked    execSpan
-	ParentArgs       execSpan
-}
 
 type execGramKey struct {
 	_     structs.HostLayout
@@ -100,19 +80,27 @@ const (
 	execKeyFieldKEY_CWD                         execKeyField = 2
 	execKeyFieldKEY_COMMAND_LINE                execKeyField = 3
 	execKeyFieldKEY_PARENT_COMMAND_LINE         execKeyField = 4
-	execKeyFieldKEY_STRING_FIELDS               execKeyField = 5
-	execKeyFieldKEY_PID                         execKeyField = 5
-	execKeyFieldKEY_PARENT_PID                  execKeyField = 6
-	execKeyFieldKEY_ARGS_COUNT                  execKeyField = 7
-	execKeyFieldKEY_UID                         execKeyField = 8
-	execKeyFieldKEY_EUID                        execKeyField = 9
-	execKeyFieldKEY_GID                         execKeyField = 10
-	execKeyFieldKEY_EXECUTABLE_TRUNCATED        execKeyField = 11
-	execKeyFieldKEY_ARGS_TRUNCATED              execKeyField = 12
-	execKeyFieldKEY_CWD_TRUNCATED               execKeyField = 13
-	execKeyFieldKEY_PARENT_EXECUTABLE_TRUNCATED execKeyField = 14
-	execKeyFieldKEY_PARENT_ARGS_TRUNCATED       execKeyField = 15
-	execKeyFieldKEY_FIELDS                      execKeyField = 16
+	execKeyFieldKEY_FILE_PATH                   execKeyField = 5
+	execKeyFieldKEY_STRING_FIELDS               execKeyField = 6
+	execKeyFieldKEY_PID                         execKeyField = 6
+	execKeyFieldKEY_PARENT_PID                  execKeyField = 7
+	execKeyFieldKEY_ARGS_COUNT                  execKeyField = 8
+	execKeyFieldKEY_UID                         execKeyField = 9
+	execKeyFieldKEY_EUID                        execKeyField = 10
+	execKeyFieldKEY_GID                         execKeyField = 11
+	execKeyFieldKEY_EXECUTABLE_TRUNCATED        execKeyField = 12
+	execKeyFieldKEY_ARGS_TRUNCATED              execKeyField = 13
+	execKeyFieldKEY_CWD_TRUNCATED               execKeyField = 14
+	execKeyFieldKEY_PARENT_EXECUTABLE_TRUNCATED execKeyField = 15
+	execKeyFieldKEY_PARENT_ARGS_TRUNCATED       execKeyField = 16
+	execKeyFieldKEY_EXIT_CODE                   execKeyField = 17
+	execKeyFieldKEY_EXIT_SIGNAL                 execKeyField = 18
+	execKeyFieldKEY_FILE_PATH_TRUNCATED         execKeyField = 19
+	execKeyFieldKEY_OPEN_READ                   execKeyField = 20
+	execKeyFieldKEY_OPEN_WRITE                  execKeyField = 21
+	execKeyFieldKEY_OPEN_CREATE                 execKeyField = 22
+	execKeyFieldKEY_OPEN_TRUNCATE               execKeyField = 23
+	execKeyFieldKEY_FIELDS                      execKeyField = 24
 )
 
 type execKeyWay uint32
@@ -150,6 +138,30 @@ type execProcess struct {
 	Image execImageKey
 }
 
+type execRecord struct {
+	_                structs.HostLayout
+	Header           execRecordHeader
+	Start            uint64
+	ParentStart      uint64
+	Cgroup           uint64
+	Pid              uint32
+	ParentPid        uint32
+	Uid              uint32
+	Euid             uint32
+	Gid              uint32
+	Egid             uint32
+	ArgsCount        uint32
+	Executable       execSpan
+	Invoked          execSpan
+	Args             execSpan
+	Cwd              execSpan
+	ParentExecutable execSpan
+	ParentInvoked    execSpan
+	ParentArgs       execSpan
+	ExitCode         uint32
+	FilePath         execSpan
+}
+
 type execRecordFlag uint32
 
 const (
@@ -159,6 +171,11 @@ const (
 	execRecordFlagRECORD_CWD_TRUNCATED               execRecordFlag = 8
 	execRecordFlagRECORD_PARENT_EXECUTABLE_TRUNCATED execRecordFlag = 16
 	execRecordFlagRECORD_PARENT_ARGS_TRUNCATED       execRecordFlag = 32
+	execRecordFlagRECORD_FILE_PATH_TRUNCATED         execRecordFlag = 64
+	execRecordFlagRECORD_OPEN_READ                   execRecordFlag = 256
+	execRecordFlagRECORD_OPEN_WRITE                  execRecordFlag = 512
+	execRecordFlagRECORD_OPEN_CREATE                 execRecordFlag = 1024
+	execRecordFlagRECORD_OPEN_TRUNCATE               execRecordFlag = 2048
 )
 
 type execRecordHeader struct {

@@ -112,7 +112,7 @@ func pin(t testing.TB, cpu int) (unpin func()) {
 // bytes of the record.
 func (c *court) file(cpu int, ev *event.Event) []byte {
 	tr := c.trial(cpu)
-	var rec execExecRecord
+	var rec execRecord
 	rec.Header.Class = uint16(execEventClassEVENT_PROCESS_EXEC)
 	rec.Pid, rec.ParentPid = ev.Process.PID, ev.Parent.PID
 	rec.Uid, rec.Euid, rec.Gid, rec.Egid = ev.User.ID, ev.User.EffectiveID, ev.User.GID, ev.User.EffectiveGID

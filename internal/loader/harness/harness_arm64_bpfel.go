@@ -76,6 +76,12 @@ type HarnessTrial struct {
 				Offset uint16
 				Length uint16
 			}
+			ExitCode uint32
+			FilePath struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
 		}
 		Data [36864]int8
 	}
