@@ -29,6 +29,7 @@ enum counter {
 	COUNTER_UNKNOWN_PARENTS, /* events whose parent is not in the process table */
 	COUNTER_UNTRACKED,	 /* processes the full process table could not take */
 	COUNTER_LOST_RING_FULL,	 /* matches that found no room in the ring */
+	COUNTER_LOST_BUSY,	 /* events that found all workspaces of their CPU taken */
 	COUNTER_COUNT,
 };
 

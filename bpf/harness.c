@@ -6,12 +6,7 @@
  *
  * Hooks: none (socket filter type, since that can be repeated by BPF_PROG_RUN).
  */
-#include "kernel.h"
-#include "event.h"
-#include "match.h"
-#include "exec.h"
-#include <stddef.h>
-#include <bpf/bpf_helpers.h>
+#include "fields.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -45,21 +40,29 @@ static __always_inline int judge_trial(bool late, bool slow)
 	__u64 epoch = current_epoch();
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct trial *t = bpf_map_lookup_elem(&trials, &cpu);
-	struct match_scratch *m = scratch_of_cpu();
+	struct workspace *s;
 
-	if (!t || !m)
+	if (!t)
+		return 0;
+	s = take_workspace();
+	if (!s)
 		return 0;
 	if (slow)
 		bpf_loop(PAUSE, idle, NULL, 0);
-	match_exec(m, &t->event);
+	s->event.record = t->event.record;
+	bpf_probe_read_kernel(s->event.data, t->event.record.header.data & (DATA_BYTES - 1),
+			      t->event.data);
+	match_begin(&s->match, s->event.record.header.class);
+	match_event(s->id);
 	if (slow)
 		bpf_loop(PAUSE, idle, NULL, 0);
 	if (late)
 		epoch = current_epoch();
-	match_end(m, epoch);
+	match_end(&s->match, epoch);
 	t->epoch = epoch;
-	t->survivors = m->survivors;
-	bpf_probe_read_kernel(t->versions, sizeof(t->versions), m->versions);
+	t->survivors = s->match.survivors;
+	bpf_probe_read_kernel(t->versions, sizeof(t->versions), s->match.versions);
+	give_back(s);
 	return 0;
 }
 

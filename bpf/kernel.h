@@ -46,7 +46,28 @@ struct path {
 
 struct file {
 	struct path f_path;
+	unsigned int f_flags;
+	unsigned int f_mode;
 };
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct thread_info {
+	__u32 status; /* x86 */
+};
+
+#ifdef __TARGET_ARCH_x86
+struct pt_regs {
+	unsigned long cx, dx, si, orig_ax;
+};
+#endif
 
 struct fs_struct {
 	struct path root, pwd;
@@ -76,16 +97,21 @@ typedef struct {
 
 struct signal_struct {
 	atomic_t live;
+	unsigned int flags;
+	int group_exit_code;
 };
 
 struct task_struct {
+	struct thread_info thread_info;
 	int pid, tgid;
 	unsigned int flags;
+	int exit_code;
 	__u64 start_boottime; /* called real_start_time before 5.5 */
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
+	struct files_struct *files;
 	const struct cred *cred;
 	struct signal_struct *signal;
 };
@@ -94,6 +120,9 @@ struct linux_binprm {
 	int argc;
 	const char *filename;
 };
+
+/* include/linux/sched/signal.h */
+#define SIGNAL_GROUP_EXIT 0x00000004
 
 struct seq_file;
 

@@ -14,7 +14,7 @@
 #ifndef BITTERN_PROCESS_H
 #define BITTERN_PROCESS_H
 
-#include "exec.h"
+#include "record.h"
 #include <bpf/bpf_helpers.h>
 
 #define EEXIST 17
@@ -156,11 +156,18 @@ static __always_inline void forget_process(__u32 tgid)
 		leave_image(&left);
 }
 
+/* Where in a record the strings of a process go. */
+struct process_spans {
+	struct span executable, invoked, args;
+	__u16 flags; /* of the image */
+};
+
 /*
  * Puts into the event what is known of the process that started then. Nothing is put,
  * and false returned, if it is not in the table.
  */
-static __always_inline bool read_parent_image(struct event *e, __u32 tgid, __u64 start)
+static __always_inline bool put_image(struct event *e, __u32 tgid, __u64 start,
+				      struct process_spans *to)
 {
 	__u16 begin = e->record.header.data;
 
@@ -168,7 +175,6 @@ static __always_inline bool read_parent_image(struct event *e, __u32 tgid, __u64
 		struct process *p = bpf_map_lookup_elem(&processes, &tgid);
 		struct image_key key;
 		struct image *i;
-		__u16 flags;
 		__u32 at;
 
 		if (!p || p->start != start)
@@ -177,27 +183,18 @@ static __always_inline bool read_parent_image(struct event *e, __u32 tgid, __u64
 		i = bpf_map_lookup_elem(&images, &key);
 		if (!i)
 			continue; /* it has just executed another */
-		flags = i->flags;
-		put_string(e, &e->record.parent_executable, i->data, i->executable);
+		to->flags = i->flags;
+		put_string(e, &to->executable, i->data, i->executable);
 		at = i->executable;
-		e->record.parent_invoked = e->record.parent_executable;
+		to->invoked = to->executable;
 		if (i->invoked)
-			put_string(e, &e->record.parent_invoked, i->data + (at & (IMAGE_BYTES - 1)),
-				   i->invoked);
+			put_string(e, &to->invoked, i->data + (at & (IMAGE_BYTES - 1)), i->invoked);
 		at += i->invoked;
-		put_string(e, &e->record.parent_args, i->data + (at & (IMAGE_BYTES - 1)), i->args);
-		if (bpf_map_lookup_elem(&images, &key) == i) {
-			if (flags & RECORD_EXECUTABLE_TRUNCATED)
-				e->record.header.flags |= RECORD_PARENT_EXECUTABLE_TRUNCATED;
-			if (flags & RECORD_ARGS_TRUNCATED)
-				e->record.header.flags |= RECORD_PARENT_ARGS_TRUNCATED;
+		put_string(e, &to->args, i->data + (at & (IMAGE_BYTES - 1)), i->args);
+		if (bpf_map_lookup_elem(&images, &key) == i)
 			return true;
-		}
 		e->record.header.data = begin;
 	}
-	e->record.parent_executable.length = 0;
-	e->record.parent_invoked.length = 0;
-	e->record.parent_args.length = 0;
 	return false;
 }
 

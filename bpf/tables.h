@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "event.h"
+#include <stddef.h>
 #include <bpf/bpf_helpers.h>
 
 /* Sizes that Go must agree on; as an enum they get into the BTF. */
@@ -21,6 +22,7 @@ enum limit {
 	MAX_BLOCKS = MAX_SLOTS / SLOTS_PER_CELL, /* of 32 slots each */
 	KEY_TEXT = 128,				 /* bytes of text in a key */
 	GRAM_HASH_BITS = 18,			 /* size of the gram filter */
+	CPU_WORKSPACES = 2,
 };
 
 /* Numbers of fields as keys name them. */
@@ -216,30 +218,12 @@ struct match_scratch {
 	__u8 folded[WORK_BYTES + 16];
 };
 
-/*
- * One entry for each possible CPU. A per-CPU map can't hold values this large.
- * Programs that use it run with preemption off, or are the only ones on their CPU.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* set by the loader */
-	__type(key, __u32);
-	__type(value, struct match_scratch);
-} match_scratch SEC(".maps");
-
 static __always_inline void count(__u32 counter)
 {
 	__u64 *n = bpf_map_lookup_elem(&counters, &counter);
 
 	if (n)
-		(*n)++;
-}
-
-static __always_inline struct match_scratch *scratch_of_cpu(void)
-{
-	__u32 cpu = bpf_get_smp_processor_id();
-
-	return bpf_map_lookup_elem(&match_scratch, &cpu);
+		__sync_fetch_and_add(n, 1);
 }
 
 static __always_inline struct control_block *controls(void)

@@ -7,7 +7,7 @@
 #ifndef BITTERN_TEXT_H
 #define BITTERN_TEXT_H
 
-#include "match.h"
+#include "workspace.h"
 
 #define EACH(byte) (0x0101010101010101ULL * (byte))
 
@@ -152,15 +152,18 @@ static __always_inline void load_text(struct match_scratch *s, const void *value
  * is arguments, separated by NUL, that read as a command line. A global function,
  * so that the verifier looks at it once and not once for each string.
  */
-__noinline int match_text(__u32 field, __u32 length, bool args)
+__noinline int match_text(__u32 workspace, __u32 field, __u32 length, bool args)
 {
-	struct match_scratch *s = scratch_of_cpu();
+	struct workspace *w = bpf_map_lookup_elem(&workspaces, &workspace);
+	struct match_scratch *s;
 	struct control_block *c = controls();
 	struct class_use *use;
 	__u32 zero = 0, in_use, lengths, tail;
 
-	if (!s || !c || field >= KEY_STRING_FIELDS || length > PATH_BYTES ||
-	    s->class >= EVENT_CLASS_COUNT)
+	if (!w || !c || field >= KEY_STRING_FIELDS || length > PATH_BYTES)
+		return 0;
+	s = &w->match;
+	if (s->class >= EVENT_CLASS_COUNT)
 		return 0;
 	use = &c->in_use[s->class];
 	in_use = *(volatile __u64 *)&use->text >> (field * WAYS) & ((1 << WAYS) - 1);

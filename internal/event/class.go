@@ -7,33 +7,56 @@ type Class uint8
 // The event classes. The numbers are those of enum event_class in bpf/event.h.
 const (
 	ClassUnknown Class = iota
-	ProcessExec        // a program image was executed
+	ProcessExec
+	ProcessExit
+	FileOpen
+	classCount
 )
 
-var classNames = [...]string{
-	ClassUnknown: "unknown",
-	ProcessExec:  "process_exec",
+// ClassInfo describes a class for rule validation, documentation and output.
+type ClassInfo struct {
+	Class    Class
+	Name     string // as in a rule's applies_to
+	Alias    string // other accepted name, or ""
+	Category string // ECS's event.category
+	Type     string // ECS's event.type
+	Doc      string // when it fires
+}
+
+var classTable = [classCount]ClassInfo{
+	ClassUnknown: {Name: "unknown"},
+	ProcessExec:  {Name: "process_exec", Alias: "command", Category: "process", Type: "start", Doc: "A program image was executed."},
+	ProcessExit:  {Name: "process_exit", Category: "process", Type: "end", Doc: "A process ended, with all its threads."},
+	FileOpen:     {Name: "file_open", Category: "file", Type: "access", Doc: "A file was opened."},
+}
+
+// Info returns the description of c, that of ClassUnknown if there is none.
+func (c Class) Info() ClassInfo {
+	if c >= classCount {
+		c = ClassUnknown
+	}
+	info := classTable[c]
+	info.Class = c
+	return info
 }
 
 // String returns the name used in rule files, for example "process_exec".
-func (c Class) String() string {
-	if int(c) < len(classNames) {
-		return classNames[c]
-	}
-	return classNames[ClassUnknown]
-}
+func (c Class) String() string { return c.Info().Name }
 
 // Classes lists every class, in numeric order.
-func Classes() []Class { return []Class{ProcessExec} }
-
-// ParseClass returns the class with the given name in a rule's applies_to.
-// "command" is an alias of "process_exec".
-func ParseClass(name string) (Class, bool) {
-	if name == "command" {
-		return ProcessExec, true
+func Classes() []Class {
+	all := make([]Class, 0, classCount-1)
+	for c := ClassUnknown + 1; c < classCount; c++ {
+		all = append(all, c)
 	}
+	return all
+}
+
+// ParseClass returns the class with the given name or alias in a rule's
+// applies_to.
+func ParseClass(name string) (Class, bool) {
 	for _, c := range Classes() {
-		if c.String() == name {
+		if info := c.Info(); name != "" && (info.Name == name || info.Alias == name) {
 			return c, true
 		}
 	}

@@ -105,6 +105,7 @@ func (e *Event) truncated(dst []string) []string {
 		{e.Process.WorkingDirectoryTruncated, ProcessWorkingDirectory},
 		{e.Parent.ExecutableTruncated, ProcessParentExecutable},
 		{e.Parent.CommandLineTruncated, ProcessParentCommandLine},
+		{e.File.PathTruncated, FilePath},
 	} {
 		if f.cut {
 			dst = append(dst, f.name.String())

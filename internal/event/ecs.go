@@ -1,6 +1,9 @@
 package event
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // ecsVersion is the release of the Elastic Common Schema whose names are used.
 const ecsVersion = "8.17.0"
@@ -13,11 +16,11 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 	w.time("@timestamp", d.Event.Time)
 	ecsHeader(&w)
 	w.object("event", "event.", func() {
-		category, kind := ecsCategory(d.Event.Class)
+		class := d.Event.Class.Info()
 		w.text("kind", "alert")
-		w.texts("category", category)
-		w.texts("type", kind)
-		w.text("action", d.Event.Class.String())
+		w.array("category", class.Category)
+		w.array("type", class.Type)
+		w.text("action", class.Name)
 		w.text("id", d.ID)
 		w.number("sequence", d.Event.Sequence)
 		if score, ok := severityScore(d.Rule.Severity); ok {
@@ -33,7 +36,8 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 		w.text("description", d.Rule.Description)
 	})
 	d.appendThreat(&w)
-	appendProcess(&w, &d.Event.Process, &d.Event.Parent)
+	appendProcess(&w, d.Event)
+	appendFile(&w, d.Event)
 	w.object("user", "user.", func() {
 		w.id("id", uint64(d.Event.User.ID))
 		w.text("name", d.Event.User.Name)
@@ -50,14 +54,6 @@ func (d *Detection) MarshalJSON() ([]byte, error) { return d.AppendJSON(nil), ni
 
 func ecsHeader(w *writer) {
 	w.object("ecs", "ecs.", func() { w.text("version", ecsVersion) })
-}
-
-// ecsCategory gives ECS's event.category and event.type of a class.
-func ecsCategory(c Class) (category, kind []string) {
-	if c == ProcessExec {
-		return []string{"process"}, []string{"start"}
-	}
-	return nil, nil
 }
 
 // appendThreat writes threat.*, where tactics, techniques and sub-techniques are
@@ -103,12 +99,37 @@ func (r *refs) write(w *writer) {
 	w.texts("name", r.names)
 }
 
-func appendProcess(w *writer, p, parent *Process) {
+func appendProcess(w *writer, e *Event) {
 	w.object("process", "process.", func() {
-		appendImage(w, p)
-		if parent.PID != 0 {
-			w.object("parent", "process.parent.", func() { appendImage(w, parent) })
+		appendImage(w, &e.Process)
+		if e.Class == ProcessExit {
+			appendExit(w, e)
 		}
+		if e.Parent.PID != 0 {
+			w.object("parent", "process.parent.", func() { appendImage(w, &e.Parent) })
+		}
+	})
+}
+
+// appendExit writes the fields of process.* that a process has when it has ended.
+func appendExit(w *writer, e *Event) {
+	w.time("end", e.Time)
+	w.number("uptime", uint64(max(e.Exit.Runtime, 0)/time.Second)) // ECS wants seconds
+	if e.Exit.Signal == 0 {                                        // it has no exit code otherwise
+		w.number("exit_code", uint64(e.Exit.Code))
+	}
+}
+
+func appendFile(w *writer, e *Event) {
+	if e.Class != FileOpen {
+		return
+	}
+	w.object("file", "file.", func() {
+		name := baseName(e.File.Path)
+		w.text("path", e.File.Path)
+		w.text("name", name)
+		w.text("directory", directory(e.File.Path))
+		w.text("extension", extension(name))
 	})
 }
 
@@ -165,6 +186,7 @@ func (d *Detection) appendOwn(w *writer) {
 		if e.Process.Invoked != e.Process.Executable {
 			w.text("invoked", e.Process.Invoked)
 		}
+		appendOwnFields(w, e)
 		d.appendTags(w)
 		w.object("evidence", "bittern.evidence.", func() {
 			for _, f := range d.Evidence {
@@ -174,6 +196,18 @@ func (d *Detection) appendOwn(w *writer) {
 		w.texts("truncated", e.truncated(nil))
 		w.texts("escaped", w.escaped)
 	})
+}
+
+// appendOwnFields writes what the event's class has and ECS has no place for.
+func appendOwnFields(w *writer, e *Event) {
+	switch e.Class {
+	case ProcessExit:
+		if e.Exit.Signal != 0 {
+			w.number("exit_signal", uint64(e.Exit.Signal))
+		}
+	case FileOpen:
+		w.texts("open", e.File.how())
+	}
 }
 
 func (d *Detection) appendTags(w *writer) {

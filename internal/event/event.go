@@ -19,6 +19,9 @@ type Event struct {
 	Parent  Process // PID 0 if the kernel knows no parent
 	User    User
 
+	Exit Exit // process_exit
+	File File // file_open
+
 	CgroupID uint64 // inode number of the cgroup v2 directory
 }
 
@@ -40,6 +43,23 @@ type Process struct {
 	ExecutableTruncated       bool
 	CommandLineTruncated      bool
 	WorkingDirectoryTruncated bool
+}
+
+// Exit says how a process ended.
+type Exit struct {
+	Code    uint32 // exit status, 0 to 255; 0 if a signal ended it
+	Signal  uint32 // the signal that ended it, 0 if it ended by itself
+	Runtime time.Duration
+}
+
+// File is the file that was opened, and how.
+type File struct {
+	Path          string // as the process sees it; "" if not known
+	PathTruncated bool
+
+	Read, Write bool
+	Create      bool // it was to be created if it did not exist
+	Truncate    bool // it was to be emptied
 }
 
 // User is the identity an event happened under.

@@ -27,9 +27,8 @@ func (g *Gap) AppendJSON(dst []byte) []byte {
 	w.time("@timestamp", g.Last)
 	ecsHeader(&w)
 	w.object("event", "event.", func() {
-		category, _ := ecsCategory(g.Class)
 		w.text("kind", "pipeline_error")
-		w.texts("category", category)
+		w.array("category", g.Class.Info().Category)
 		w.text("action", "records_lost")
 		w.text("id", g.ID)
 		w.time("start", g.First)

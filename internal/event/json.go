@@ -85,6 +85,13 @@ func (w *writer) texts(name string, values []string) {
 	w.buf = append(w.buf, ']')
 }
 
+// array writes an array of one word; nothing if it is empty.
+func (w *writer) array(name, word string) {
+	if word != "" {
+		w.texts(name, []string{word})
+	}
+}
+
 func (w *writer) number(name string, value uint64) {
 	w.key(name)
 	w.buf = strconv.AppendUint(w.buf, value, 10)

@@ -26,7 +26,7 @@ func FuzzOutput(f *testing.F) {
 		d := fuzzed(a, b, n, confidence)
 		line := d.AppendJSON(nil)
 		checkJSONLine(t, line)
-		checkRoundTrip(t, line, a, b)
+		checkRoundTrip(t, line, d.Event.Class, a, b)
 		checkTextLine(t, d.AppendText(nil, false))
 		checkTextLine(t, uncoloured(d.AppendText(nil, true)))
 
@@ -42,10 +42,11 @@ func fuzzed(a, b string, n uint64, confidence float64) *event.Detection {
 		PID: uint32(n), Executable: a, Invoked: b, Args: []string{a, b}, ArgsCount: uint32(n), CommandLine: a + " " + b,
 		WorkingDirectory: b, EntityID: a, ExecutableTruncated: n&1 != 0, CommandLineTruncated: n&2 != 0, WorkingDirectoryTruncated: n&4 != 0,
 	}
+	file := event.File{Path: b, PathTruncated: n&8 != 0, Read: n&16 != 0, Write: n&32 != 0, Create: n&64 != 0, Truncate: n&128 != 0}
 	ref := event.Ref{ID: a, Name: b}
 	d := &event.Detection{
 		ID: a,
-		Event: &event.Event{Class: event.Class(n), Time: time.Unix(int64(n>>34), 0).UTC(), Process: p, Parent: p,
+		Event: &event.Event{Class: event.Class(n % 8), File: file, Exit: event.Exit{Code: uint32(n >> 3), Signal: uint32(n >> 5), Runtime: time.Duration(n)}, Time: time.Unix(int64(n>>34), 0).UTC(), Process: p, Parent: p,
 			User: event.User{Name: a, ID: uint32(n), EffectiveID: uint32(n >> 8)}, Sequence: n, Epoch: n, CgroupID: n},
 		Rule: event.Rule{ID: a, Version: int(n), Name: b, Description: a, Severity: b, Hash: a},
 		Tags: []event.Tag{{Tactic: ref, Technique: ref, SubTechnique: ref, Confidence: confidence}},
@@ -82,7 +83,7 @@ func uncoloured(line []byte) []byte {
 	return []byte(s)
 }
 
-func checkRoundTrip(t *testing.T, line []byte, a, b string) {
+func checkRoundTrip(t *testing.T, line []byte, class event.Class, a, b string) {
 	t.Helper()
 	var doc struct {
 		Process struct {
@@ -90,6 +91,9 @@ func checkRoundTrip(t *testing.T, line []byte, a, b string) {
 			Args        []string `json:"args"`
 			CommandLine string   `json:"command_line"`
 		} `json:"process"`
+		File struct {
+			Path string `json:"path"`
+		} `json:"file"`
 		Bittern struct {
 			Escaped  []string       `json:"escaped"`
 			Evidence map[string]any `json:"evidence"`
@@ -111,12 +115,17 @@ func checkRoundTrip(t *testing.T, line []byte, a, b string) {
 	if len(doc.Process.Args) != 2 {
 		t.Fatalf("args: got %q", doc.Process.Args)
 	}
+	path := "" // only where the class has it
+	if class == event.FileOpen {
+		path = b
+	}
 	evidence, _ := doc.Bittern.Evidence["process.command_line"].(string)
 	for _, tc := range []struct{ field, got, want string }{
 		{"process.executable", doc.Process.Executable, a},
 		{"process.args", doc.Process.Args[0], a},
 		{"process.args", doc.Process.Args[1], b},
 		{"process.command_line", doc.Process.CommandLine, a + " " + b},
+		{"file.path", doc.File.Path, path},
 		{"bittern.evidence.process.command_line", evidence, a + " " + b},
 	} {
 		if got := restore(tc.field, tc.got); got != tc.want {

@@ -71,6 +71,40 @@ func sample() *event.Detection {
 	}
 }
 
+func sampleExit() *event.Detection {
+	d := sample()
+	e := d.Event
+	e.Class = event.ProcessExit
+	e.Process.Start, e.Process.StartRel, e.Process.WorkingDirectory, e.Process.ArgsCount = e.Time.Add(-1500*time.Millisecond), time.Hour-1500*time.Millisecond, "", 0
+	e.Exit = event.Exit{Code: 2, Runtime: 1500 * time.Millisecond}
+	d.Evidence = []event.Field{event.ProcessExitCode, event.ProcessExitSignal}
+	return d
+}
+
+func sampleKilled() *event.Detection {
+	d := sampleExit()
+	d.Event.Exit = event.Exit{Signal: 11, Runtime: 90*time.Second + time.Microsecond}
+	return d
+}
+
+func sampleOpen() *event.Detection {
+	d := sample()
+	e := d.Event
+	e.Class = event.FileOpen
+	e.Process.WorkingDirectory, e.Process.ArgsCount = "", 0
+	e.File = event.File{Path: "/home/alice/.ssh/known hosts.old", PathTruncated: true, Read: true, Write: true, Create: true, Truncate: true}
+	d.Evidence = []event.Field{event.FilePath, event.FileName, event.FileOpenRead, event.FilePathTruncated}
+	return d
+}
+
+// hostileOpen has bytes in the file's path that are neither text nor harmless.
+func hostileOpen() *event.Detection {
+	d := sampleOpen()
+	d.Host = nil
+	d.Event.File = event.File{Path: "/tmp/\x1b[2J/\xff\n.so\\\xe9"}
+	return d
+}
+
 // hostile is what an attacker can do to every string of an event.
 func hostile() *event.Detection {
 	d := sample()
@@ -115,6 +149,10 @@ func TestDetectionJSON(t *testing.T) {
 	golden(t, "detection.json", indented(t, sample().AppendJSON(nil)))
 	// Compared as it is: its escapes are the point.
 	golden(t, "hostile.json", append(hostile().AppendJSON(nil), '\n'))
+	golden(t, "exit.json", indented(t, sampleExit().AppendJSON(nil)))
+	golden(t, "killed.json", indented(t, sampleKilled().AppendJSON(nil)))
+	golden(t, "open.json", indented(t, sampleOpen().AppendJSON(nil)))
+	golden(t, "hostile-open.json", append(hostileOpen().AppendJSON(nil), '\n'))
 }
 
 func TestGapJSON(t *testing.T) {
@@ -129,7 +167,8 @@ func TestText(t *testing.T) {
 		name := map[bool]string{false: "output.txt", true: "output-coloured.txt"}[colour]
 		var out []byte
 		for _, append1 := range []func([]byte, bool) []byte{
-			sample().AppendText, hostile().AppendText, unnamed.AppendText, sampleGap().AppendText, whole.AppendText,
+			sample().AppendText, hostile().AppendText, unnamed.AppendText, sampleExit().AppendText, sampleKilled().AppendText,
+			sampleOpen().AppendText, hostileOpen().AppendText, sampleGap().AppendText, whole.AppendText,
 		} {
 			out = append(append1(out, colour), '\n')
 		}

@@ -45,12 +45,31 @@ func (d *Detection) AppendText(dst []byte, colour bool) []byte {
 		l.word("parent", e.Parent.Executable)
 	}
 	l.word("exe", e.Process.Executable)
+	l.ofClass(e)
 	if cut := e.truncated(nil); len(cut) > 0 {
 		l.word("truncated", strings.Join(cut, ","))
 	}
 	l.add(dim, []byte("cmd="))
 	l.buf = appendTail(l.buf, e.Process.CommandLine)
 	return l.buf
+}
+
+// ofClass appends what only the event's class has.
+func (l *line) ofClass(e *Event) {
+	switch e.Class {
+	case ProcessExit:
+		if e.Exit.Signal != 0 {
+			l.word("signal", strconv.FormatUint(uint64(e.Exit.Signal), 10))
+		} else {
+			l.word("exit", strconv.FormatUint(uint64(e.Exit.Code), 10))
+		}
+		l.word("ran", e.Exit.Runtime.Round(time.Millisecond).String())
+	case FileOpen:
+		l.word("file", e.File.Path)
+		if how := e.File.how(); len(how) > 0 {
+			l.word("open", strings.Join(how, ","))
+		}
+	}
 }
 
 func (d *Detection) techniques() string {

@@ -27,6 +27,10 @@ func (e *Event) Strings(f Field, dst []string) []string {
 		return append(dst, e.Parent.CommandLine)
 	case UserName:
 		return appendKnown(dst, e.User.Name)
+	case FilePath:
+		return appendKnown(dst, e.File.Path)
+	case FileName:
+		return appendKnown(dst, baseName(e.File.Path))
 	}
 	return dst
 }
@@ -57,12 +61,26 @@ func (e *Event) Number(f Field) (value uint64, ok bool) {
 		return bit(e.Parent.ExecutableTruncated), true
 	case ProcessParentCommandLineTruncated:
 		return bit(e.Parent.CommandLineTruncated), true
+	case ProcessExitCode:
+		return uint64(e.Exit.Code), true
+	case ProcessExitSignal:
+		return uint64(e.Exit.Signal), true
+	case FilePathTruncated:
+		return bit(e.File.PathTruncated), true
+	case FileOpenRead:
+		return bit(e.File.Read), true
+	case FileOpenWrite:
+		return bit(e.File.Write), true
+	case FileOpenCreate:
+		return bit(e.File.Create), true
+	case FileOpenTruncate:
+		return bit(e.File.Truncate), true
 	}
 	return 0, false
 }
 
 // Set gives a field a value, to build events for rule tests. A process.name
-// sets an executable of that name; process.args also sets the command line and
+// sets an executable of that name, a file.name a path; process.args also sets the command line and
 // process.command_line the arguments, split at spaces.
 func (e *Event) Set(f Field, values ...string) error {
 	info := f.Info()
@@ -87,6 +105,8 @@ func (e *Event) Set(f Field, values ...string) error {
 		e.Process.WorkingDirectory = values[0]
 	case UserName:
 		e.User.Name = values[0]
+	case FilePath, FileName:
+		e.File.Path = values[0]
 	default:
 		return fmt.Errorf("setting %s: not supported in a test", f)
 	}
@@ -119,6 +139,20 @@ func (e *Event) SetNumber(f Field, value uint64) error {
 		e.Parent.ExecutableTruncated = value != 0
 	case ProcessParentCommandLineTruncated:
 		e.Parent.CommandLineTruncated = value != 0
+	case ProcessExitCode:
+		e.Exit.Code = uint32(uint8(value)) // as wait(2) has room for
+	case ProcessExitSignal:
+		e.Exit.Signal = uint32(uint8(value) & 0x7f)
+	case FilePathTruncated:
+		e.File.PathTruncated = value != 0
+	case FileOpenRead:
+		e.File.Read = value != 0
+	case FileOpenWrite:
+		e.File.Write = value != 0
+	case FileOpenCreate:
+		e.File.Create = value != 0
+	case FileOpenTruncate:
+		e.File.Truncate = value != 0
 	default:
 		return fmt.Errorf("setting %s: not a number", f)
 	}
@@ -148,7 +182,40 @@ func appendKnown(dst []string, values ...string) []string {
 	return dst
 }
 
+// how names the ways in which the file was opened.
+func (f *File) how() []string {
+	var words []string
+	for _, w := range []struct {
+		is   bool
+		name string
+	}{{f.Read, "read"}, {f.Write, "write"}, {f.Create, "create"}, {f.Truncate, "truncate"}} {
+		if w.is {
+			words = append(words, w.name)
+		}
+	}
+	return words
+}
+
 func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// directory returns the path without its last component; "" if it has one only.
+func directory(path string) string {
+	slash := strings.LastIndexByte(path, '/')
+	if slash == 0 {
+		return "/"
+	}
+	return path[:max(slash, 0)]
+}
+
+// extension returns what follows the last dot of a file's name; "" if there is
+// none, or only the one that hides the file.
+func extension(name string) string {
+	dot := strings.LastIndexByte(name, '.')
+	if dot <= 0 {
+		return ""
+	}
+	return name[dot+1:]
+}
 
 func bit(b bool) uint64 {
 	if b {

@@ -10,20 +10,35 @@ import (
 	"bittern/internal/event"
 )
 
-// Hook says where the events of a class come from on this host.
-type Hook struct {
-	Class event.Class
-	Name  string // as the kernel names it, for example "tp_btf/sched_process_exec"
-}
-
 // Caps is what this kernel offers Bittern.
 type Caps struct {
-	Hooks []Hook
+	Hooks []Hook // one for each event class
 }
 
-// Caps returns what the kernel offers.
+// Caps returns what the kernel offers. It waits until that has been found out.
 func (k *Kernel) Caps() Caps {
-	return Caps{Hooks: []Hook{{event.ProcessExec, "tp_btf/sched_process_exec"}}}
+	caps := Caps{Hooks: append([]Hook(nil), fixedHooks...)}
+	for _, class := range event.Classes() {
+		if h := k.hooks[class]; h != nil {
+			<-h.found
+			caps.Hooks = append(caps.Hooks, h.hook)
+		}
+	}
+	return caps
+}
+
+// probeHooks begins to find the hooks of the classes that have a choice.
+func (k *Kernel) probeHooks(cfg Config) {
+	o := &k.objects
+	base := map[string]*ebpf.Map{
+		execMapCells: o.Cells, execMapControl: o.Control, execMapCounters: o.Counters, execMapGramFilter: o.GramFilter,
+		execMapGrams: o.Grams, execMapImages: o.Images, execMapMatches: o.Matches, execMapNoGroup: o.NoGroup,
+		execMapNumbers: o.Numbers, execMapProcesses: o.Processes, execMapRows: o.Rows, execMapSequences: o.Sequences,
+		execMapSlots: o.Slots, execMapTexts: o.Texts, execMapWatched: o.Watched, execMapWorkspaces: o.Workspaces,
+	}
+	for class := range hookTable {
+		k.hooks[class] = probeHook(class, base, cfg.variables())
+	}
 }
 
 // attach hooks the programs up. The process table is kept from the first fork on,

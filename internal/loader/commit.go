@@ -33,6 +33,48 @@ func (e *SwapError) Unwrap() error { return e.Err }
 // by the rules before or after all of them. It returns the epoch from which they
 // count. On an error, a *SwapError, nothing has changed.
 func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
+	k.committing.Lock()
+	defer k.committing.Unlock()
+	// Hooks first: a rule is not live before its events flow.
+	for _, s := range swaps {
+		if err := k.attachFor(s.New); err != nil {
+			return 0, errors.Join(&SwapError{s.RuleID, err}, k.detachUnused())
+		}
+	}
+	epoch, err = k.commit(swaps)
+	return epoch, errors.Join(err, k.detachUnused())
+}
+
+// attachFor attaches the hooks that a rule needs.
+func (k *Kernel) attachFor(r *rules.Rule) error {
+	if r == nil {
+		return nil
+	}
+	for _, class := range r.AppliesTo {
+		if h := k.hooks[class]; h != nil {
+			if err := h.need(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// detachUnused detaches the hooks of classes without a live rule, so that they cost
+// nothing.
+func (k *Kernel) detachUnused() error {
+	var errs []error
+	for class, h := range k.hooks {
+		if k.users[class] == 0 {
+			if err := h.detach(); err != nil {
+				errs = append(errs, fmt.Errorf("detaching %s: %w", h.hook.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) commit(swaps []Swap) (epoch uint64, err error) {
 	k.writer.Lock()
 	defer k.writer.Unlock()
 
@@ -82,6 +124,16 @@ func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 	// This store is the swap.
 	k.control.store(controlEpoch, epoch)
 	k.bury(died)
+	for _, n := range born {
+		for _, class := range n.rule.AppliesTo {
+			k.users[class]++
+		}
+	}
+	for _, old := range died {
+		for _, class := range old.rule.AppliesTo {
+			k.users[class]--
+		}
+	}
 	return epoch, nil
 }
 

@@ -70,25 +70,29 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 		execMapRows:    c.Keys,
 		execMapCells:   c.Cells,
 		// Before 6.14 a full trie misbehaves, so it gets twice the room.
-		execMapTexts:        2 * c.Keys,
-		execMapNumbers:      c.Keys,
-		execMapGrams:        c.Keys,
-		execMapProcesses:    c.Processes,
-		execMapImages:       c.Images,
-		execMapMatches:      c.RingBytes,
-		execMapMatchScratch: cpus,
-		execMapExecScratch:  cpus,
+		execMapTexts:      2 * c.Keys,
+		execMapNumbers:    c.Keys,
+		execMapGrams:      c.Keys,
+		execMapProcesses:  c.Processes,
+		execMapImages:     c.Images,
+		execMapMatches:    c.RingBytes,
+		execMapWorkspaces: cpus * int(execLimitCPU_WORKSPACES),
 	}
 	for name, size := range sizes {
 		spec.Maps[name].MaxEntries = uint32(size)
 	}
-	for name, value := range map[string]any{
-		execVarWatchCgroup: c.Cgroup != "",
-		execVarClassSlots:  uint32(c.Slots),
-	} {
+	for name, value := range c.variables() {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("configuring the programs: setting %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// variables are what all programs are told.
+func (c *Config) variables() map[string]any {
+	return map[string]any{
+		execVarWatchCgroup: c.Cgroup != "",
+		execVarClassSlots:  uint32(c.Slots),
+	}
 }

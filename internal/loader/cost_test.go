@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"bittern/internal/event"
 	"bittern/internal/rules/rulestest"
 )
 
@@ -12,16 +13,29 @@ import (
 // nothing matches, with 16, 256 and 4,096 rules loaded. The three take turns, so
 // that they share the machine's moods. The reading of the event is not in it.
 func BenchmarkNoMatch(b *testing.B) {
+	ev := curl()
+	ev.Parent.Executable, ev.Parent.Invoked = "/usr/bin/bash", "/bin/bash"
+	benchmarkNoMatch(b, ev, rulestest.CorpusRule)
+}
+
+// BenchmarkNoMatchFileOpen measures the same for the opening of a file with a path of
+// 60 bytes.
+func BenchmarkNoMatchFileOpen(b *testing.B) {
+	ev := &event.Event{Class: event.FileOpen, File: event.File{
+		Path: "/usr/share/locale/en_GB/LC_MESSAGES/some-package-of-60-bytes", Read: true,
+	}}
+	benchmarkNoMatch(b, ev, rulestest.FileCorpusRule)
+}
+
+func benchmarkNoMatch(b *testing.B, ev *event.Event, rule func(i, version int) string) {
 	sizes := []int{16, 256, 4096}
 	courts := make([]*court, len(sizes))
 	for i, n := range sizes {
 		k := loadForTest(b, Config{})
 		courts[i] = newCourt(b, k)
-		commitCorpus(b, k, n)
+		commitCorpus(b, k, n, rule)
 	}
 	defer pin(b, 0)()
-	ev := curl()
-	ev.Parent.Executable, ev.Parent.Invoked = "/usr/bin/bash", "/bin/bash"
 	took := make([][]time.Duration, len(sizes))
 	var packet [64]byte
 	for b.Loop() {
@@ -54,7 +68,7 @@ func BenchmarkNoMatch(b *testing.B) {
 // the epoch that makes it live.
 func BenchmarkCommit(b *testing.B) {
 	k := loadForTest(b, Config{})
-	commitCorpus(b, k, 4096)
+	commitCorpus(b, k, 4096, rulestest.CorpusRule)
 	rule := parseRule(b, rulestest.CorpusRule(3, 2))
 	for b.Loop() {
 		if _, err := k.Commit(Swap{rule.ID, rule}); err != nil {
@@ -63,11 +77,11 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-func commitCorpus(tb testing.TB, k *Kernel, n int) {
+func commitCorpus(tb testing.TB, k *Kernel, n int, rule func(i, version int) string) {
 	tb.Helper()
 	var swaps []Swap
-	for _, text := range rulestest.Corpus(n) {
-		r := parseRule(tb, text)
+	for i := range n {
+		r := parseRule(tb, rule(i, 1))
 		swaps = append(swaps, Swap{r.ID, r})
 	}
 	if _, err := k.Commit(swaps...); err != nil {

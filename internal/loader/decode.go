@@ -3,6 +3,7 @@ package loader
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -31,7 +32,7 @@ func (d *decoder) decode(raw []byte) (ev *event.Event, ids []uint64, spilled boo
 	}
 	// Layouts agree: the type is made from the object's BTF.
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&rec)), size), raw)
-	if rec.Header.Class != uint16(execEventClassEVENT_PROCESS_EXEC) {
+	if class := event.Class(rec.Header.Class); !slices.Contains(event.Classes(), class) {
 		return nil, nil, false, &DecodeError{fmt.Sprintf("unknown event class %d", rec.Header.Class)}
 	}
 	rest := raw[size:]
@@ -42,11 +43,11 @@ func (d *decoder) decode(raw []byte) (ev *event.Event, ids []uint64, spilled boo
 	for i := range int(rec.Header.Versions) {
 		ids = append(ids, binary.NativeEndian.Uint64(rest[int(rec.Header.Data)+8*i:]))
 	}
-	ev, err = d.exec(&rec, data)
+	ev, err = d.event(&rec, data)
 	return ev, ids, rec.Header.Flags&uint16(execRecordFlagRECORD_SPILLED) != 0, err
 }
 
-func (d *decoder) exec(rec *execRecord, data string) (*event.Event, error) {
+func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 	var outside error
 	text := func(s execSpan) string {
 		from, to := int(s.Offset), int(s.Offset)+int(s.Length)
@@ -59,7 +60,7 @@ func (d *decoder) exec(rec *execRecord, data string) (*event.Event, error) {
 	flag := func(f execRecordFlag) bool { return rec.Header.Flags&uint16(f) != 0 }
 	boot := d.bootTime()
 	ev := &event.Event{
-		Class:    event.ProcessExec,
+		Class:    event.Class(rec.Header.Class),
 		Time:     boot.Add(time.Duration(rec.Header.Time)),
 		Uptime:   time.Duration(rec.Header.Time),
 		CPU:      rec.Header.Cpu,
@@ -92,6 +93,23 @@ func (d *decoder) exec(rec *execRecord, data string) (*event.Event, error) {
 	}
 	if rec.ParentStart != 0 {
 		ev.Parent.Start = boot.Add(time.Duration(rec.ParentStart))
+	}
+	switch ev.Class {
+	case event.ProcessExit:
+		ev.Exit = event.Exit{
+			Code:    rec.ExitCode >> 8 & 0xff,
+			Signal:  rec.ExitCode & 0x7f,
+			Runtime: time.Duration(rec.Header.Time - rec.Start),
+		}
+	case event.FileOpen:
+		ev.File = event.File{
+			Path:          text(rec.FilePath),
+			PathTruncated: flag(execRecordFlagRECORD_FILE_PATH_TRUNCATED),
+			Read:          flag(execRecordFlagRECORD_OPEN_READ),
+			Write:         flag(execRecordFlagRECORD_OPEN_WRITE),
+			Create:        flag(execRecordFlagRECORD_OPEN_CREATE),
+			Truncate:      flag(execRecordFlagRECORD_OPEN_TRUNCATE),
+		}
 	}
 	setArgs(&ev.Process, text(rec.Args))
 	setArgs(&ev.Parent, text(rec.ParentArgs))

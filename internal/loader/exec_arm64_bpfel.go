@@ -35,7 +35,8 @@ const (
 	execCounterCOUNTER_UNKNOWN_PARENTS execCounter = 3
 	execCounterCOUNTER_UNTRACKED       execCounter = 4
 	execCounterCOUNTER_LOST_RING_FULL  execCounter = 5
-	execCounterCOUNTER_COUNT           execCounter = 6
+	execCounterCOUNTER_LOST_BUSY       execCounter = 6
+	execCounterCOUNTER_COUNT           execCounter = 7
 )
 
 type execEventClass uint32
@@ -124,6 +125,7 @@ const (
 	execLimitMAX_BLOCKS     execLimit = 2048
 	execLimitKEY_TEXT       execLimit = 128
 	execLimitGRAM_HASH_BITS execLimit = 18
+	execLimitCPU_WORKSPACES execLimit = 2
 )
 
 type execNumberKey struct {
@@ -218,20 +220,20 @@ const (
 	execMapCells          = "cells"
 	execMapControl        = "control"
 	execMapCounters       = "counters"
-	execMapExecScratch    = "exec_scratch"
 	execMapGramFilter     = "gram_filter"
 	execMapGrams          = "grams"
 	execMapImages         = "images"
-	execMapMatchScratch   = "match_scratch"
 	execMapMatches        = "matches"
 	execMapNoGroup        = "no_group"
 	execMapNumbers        = "numbers"
 	execMapProcesses      = "processes"
 	execMapRows           = "rows"
-	execMapSeedScratch    = "seed_scratch"
+	execMapSeedWorkspace  = "seed_workspace"
+	execMapSequences      = "sequences"
 	execMapSlots          = "slots"
 	execMapTexts          = "texts"
 	execMapWatched        = "watched"
+	execMapWorkspaces     = "workspaces"
 	execProgOnExec        = "on_exec"
 	execProgOnExit        = "on_exit"
 	execProgOnFork        = "on_fork"
@@ -298,23 +300,23 @@ type execProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type execMapSpecs struct {
-	Cells        *ebpf.MapSpec `ebpf:"cells"`
-	Control      *ebpf.MapSpec `ebpf:"control"`
-	Counters     *ebpf.MapSpec `ebpf:"counters"`
-	ExecScratch  *ebpf.MapSpec `ebpf:"exec_scratch"`
-	GramFilter   *ebpf.MapSpec `ebpf:"gram_filter"`
-	Grams        *ebpf.MapSpec `ebpf:"grams"`
-	Images       *ebpf.MapSpec `ebpf:"images"`
-	MatchScratch *ebpf.MapSpec `ebpf:"match_scratch"`
-	Matches      *ebpf.MapSpec `ebpf:"matches"`
-	NoGroup      *ebpf.MapSpec `ebpf:"no_group"`
-	Numbers      *ebpf.MapSpec `ebpf:"numbers"`
-	Processes    *ebpf.MapSpec `ebpf:"processes"`
-	Rows         *ebpf.MapSpec `ebpf:"rows"`
-	SeedScratch  *ebpf.MapSpec `ebpf:"seed_scratch"`
-	Slots        *ebpf.MapSpec `ebpf:"slots"`
-	Texts        *ebpf.MapSpec `ebpf:"texts"`
-	Watched      *ebpf.MapSpec `ebpf:"watched"`
+	Cells         *ebpf.MapSpec `ebpf:"cells"`
+	Control       *ebpf.MapSpec `ebpf:"control"`
+	Counters      *ebpf.MapSpec `ebpf:"counters"`
+	GramFilter    *ebpf.MapSpec `ebpf:"gram_filter"`
+	Grams         *ebpf.MapSpec `ebpf:"grams"`
+	Images        *ebpf.MapSpec `ebpf:"images"`
+	Matches       *ebpf.MapSpec `ebpf:"matches"`
+	NoGroup       *ebpf.MapSpec `ebpf:"no_group"`
+	Numbers       *ebpf.MapSpec `ebpf:"numbers"`
+	Processes     *ebpf.MapSpec `ebpf:"processes"`
+	Rows          *ebpf.MapSpec `ebpf:"rows"`
+	SeedWorkspace *ebpf.MapSpec `ebpf:"seed_workspace"`
+	Sequences     *ebpf.MapSpec `ebpf:"sequences"`
+	Slots         *ebpf.MapSpec `ebpf:"slots"`
+	Texts         *ebpf.MapSpec `ebpf:"texts"`
+	Watched       *ebpf.MapSpec `ebpf:"watched"`
+	Workspaces    *ebpf.MapSpec `ebpf:"workspaces"`
 }
 
 // execVariableSpecs contains global variables before they are loaded into the kernel.
@@ -351,23 +353,23 @@ func (o *execObjects) Close() error {
 //
 // It can be passed to loadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type execMaps struct {
-	Cells        *ebpf.Map `ebpf:"cells"`
-	Control      *ebpf.Map `ebpf:"control"`
-	Counters     *ebpf.Map `ebpf:"counters"`
-	ExecScratch  *ebpf.Map `ebpf:"exec_scratch"`
-	GramFilter   *ebpf.Map `ebpf:"gram_filter"`
-	Grams        *ebpf.Map `ebpf:"grams"`
-	Images       *ebpf.Map `ebpf:"images"`
-	MatchScratch *ebpf.Map `ebpf:"match_scratch"`
-	Matches      *ebpf.Map `ebpf:"matches"`
-	NoGroup      *ebpf.Map `ebpf:"no_group"`
-	Numbers      *ebpf.Map `ebpf:"numbers"`
-	Processes    *ebpf.Map `ebpf:"processes"`
-	Rows         *ebpf.Map `ebpf:"rows"`
-	SeedScratch  *ebpf.Map `ebpf:"seed_scratch"`
-	Slots        *ebpf.Map `ebpf:"slots"`
-	Texts        *ebpf.Map `ebpf:"texts"`
-	Watched      *ebpf.Map `ebpf:"watched"`
+	Cells         *ebpf.Map `ebpf:"cells"`
+	Control       *ebpf.Map `ebpf:"control"`
+	Counters      *ebpf.Map `ebpf:"counters"`
+	GramFilter    *ebpf.Map `ebpf:"gram_filter"`
+	Grams         *ebpf.Map `ebpf:"grams"`
+	Images        *ebpf.Map `ebpf:"images"`
+	Matches       *ebpf.Map `ebpf:"matches"`
+	NoGroup       *ebpf.Map `ebpf:"no_group"`
+	Numbers       *ebpf.Map `ebpf:"numbers"`
+	Processes     *ebpf.Map `ebpf:"processes"`
+	Rows          *ebpf.Map `ebpf:"rows"`
+	SeedWorkspace *ebpf.Map `ebpf:"seed_workspace"`
+	Sequences     *ebpf.Map `ebpf:"sequences"`
+	Slots         *ebpf.Map `ebpf:"slots"`
+	Texts         *ebpf.Map `ebpf:"texts"`
+	Watched       *ebpf.Map `ebpf:"watched"`
+	Workspaces    *ebpf.Map `ebpf:"workspaces"`
 }
 
 func (m *execMaps) Close() error {
@@ -375,20 +377,20 @@ func (m *execMaps) Close() error {
 		m.Cells,
 		m.Control,
 		m.Counters,
-		m.ExecScratch,
 		m.GramFilter,
 		m.Grams,
 		m.Images,
-		m.MatchScratch,
 		m.Matches,
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
 		m.Rows,
-		m.SeedScratch,
+		m.SeedWorkspace,
+		m.Sequences,
 		m.Slots,
 		m.Texts,
 		m.Watched,
+		m.Workspaces,
 	)
 }
 

@@ -4,3 +4,4 @@ package loader
 // makes them anew and compares.
 //
 //go:generate go tool bpf2go -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 -no-global-types -type record -type record_header -type process -type image -type image_key -type slot -type control_block -type class_use -type text_key -type number_key -type gram_key -type event_class -type counter -type record_flag -type limit -type span -type key_field -type key_way exec ../../bpf/exec.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
+//go:generate go tool bpf2go -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 -no-global-types file ../../bpf/file.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu

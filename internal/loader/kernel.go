@@ -18,6 +18,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"bittern/internal/event"
 )
 
 // Kernel is the live programs and maps. Its methods are safe for use by several
@@ -29,7 +31,11 @@ type Kernel struct {
 	memory  []*words
 	grace   *gracePeriod
 	ring    *ring
-	cgroup  *os.File // the cgroup that is watched, or nil
+	cgroup  *os.File                   // the cgroup that is watched, or nil
+	hooks   map[event.Class]*classHook // of classes that have a choice
+
+	committing sync.Mutex          // held by Commit throughout
+	users      map[event.Class]int // live rules; guarded by committing
 
 	// writer guards what follows, and the kernel's maps against a second writer.
 	writer  sync.Mutex
@@ -60,6 +66,9 @@ type Kernel struct {
 // Errors name what the kernel refused; a *CapabilityError says which capabilities
 // are missing.
 func Open(cfg Config) (*Kernel, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
 	if err := CheckCapabilities(); err != nil {
 		return nil, err
 	}
@@ -67,6 +76,7 @@ func Open(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.probeHooks(cfg)
 	if err := k.attach(); err != nil {
 		k.Stop()
 		return nil, errors.Join(err, k.Close())
@@ -74,13 +84,13 @@ func Open(cfg Config) (*Kernel, error) {
 	return k, nil
 }
 
-// load creates maps and programs, and starts the reclaimer. Nothing is attached.
+// load creates maps and programs, and starts the reclaimer. Nothing is attached. The
+// configuration is valid.
 func load(cfg Config) (_ *Kernel, err error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
 	k := &Kernel{
 		log:       cfg.Log,
+		hooks:     make(map[event.Class]*classHook),
+		users:     make(map[event.Class]int),
 		versions:  newVersions(),
 		reclaimer: make(chan struct{}, 1),
 		stop:      make(chan struct{}),
@@ -165,6 +175,12 @@ func (k *Kernel) Stop() {
 				k.log.Error("detaching a hook", "error", err)
 			}
 		}
+		for _, h := range k.hooks {
+			<-h.found
+			if err := h.detach(); err != nil {
+				k.log.Error("detaching a hook", "hook", h.hook.Name, "error", err)
+			}
+		}
 		close(k.stop)
 		if k.ring != nil {
 			k.ring.wake()
@@ -185,6 +201,9 @@ func (k *Kernel) Close() error {
 	}
 	if k.grace != nil {
 		k.grace.close()
+	}
+	for _, h := range k.hooks {
+		errs = append(errs, h.close())
 	}
 	if k.cgroup != nil {
 		errs = append(errs, k.cgroup.Close())

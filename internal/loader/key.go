@@ -45,6 +45,14 @@ var keyFields = map[event.Field]execKeyField{
 	event.ProcessWorkingDirectoryTruncated:  execKeyFieldKEY_CWD_TRUNCATED,
 	event.ProcessParentExecutableTruncated:  execKeyFieldKEY_PARENT_EXECUTABLE_TRUNCATED,
 	event.ProcessParentCommandLineTruncated: execKeyFieldKEY_PARENT_ARGS_TRUNCATED,
+	event.ProcessExitCode:                   execKeyFieldKEY_EXIT_CODE,
+	event.ProcessExitSignal:                 execKeyFieldKEY_EXIT_SIGNAL,
+	event.FilePath:                          execKeyFieldKEY_FILE_PATH,
+	event.FilePathTruncated:                 execKeyFieldKEY_FILE_PATH_TRUNCATED,
+	event.FileOpenRead:                      execKeyFieldKEY_OPEN_READ,
+	event.FileOpenWrite:                     execKeyFieldKEY_OPEN_WRITE,
+	event.FileOpenCreate:                    execKeyFieldKEY_OPEN_CREATE,
+	event.FileOpenTruncate:                  execKeyFieldKEY_OPEN_TRUNCATE,
 }
 
 // table says which index map a key is in.

@@ -16,10 +16,16 @@ import (
 // the plan is exact, and where the kernel does what the plan says, both ways. Rules
 // come and go all the time, in tables small enough that everything is reused.
 func TestKernelAgreesWithMatcher(t *testing.T) {
+	for _, class := range event.Classes() {
+		t.Run(class.String(), func(t *testing.T) { agree(t, class) })
+	}
+}
+
+func agree(t *testing.T, class event.Class) {
 	k := loadForTest(t, Config{Slots: 1024, Keys: 1024, Cells: 8192})
 	c := newCourt(t, k)
 	defer pin(t, 0)()
-	rounds := 150
+	rounds := 100
 	if testing.Short() {
 		rounds = 20
 	}
@@ -38,7 +44,7 @@ func TestKernelAgreesWithMatcher(t *testing.T) {
 				swaps = append(swaps, Swap{RuleID: id})
 				delete(live, id)
 			case 1, 2:
-				r := rulestest.Parse(t, g.Rule(id, round+1))
+				r := rulestest.Parse(t, g.RuleFor(id, round+1, class))
 				swaps = append(swaps, Swap{RuleID: id, New: r})
 				live[id] = r
 			}
@@ -48,7 +54,7 @@ func TestKernelAgreesWithMatcher(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 100 {
-			ev := g.Event()
+			ev := g.EventFor(class)
 			raw := c.file(0, ev)
 			judgedAt, ids := c.judge(t, c.objects.Judge, 0)
 			if judgedAt != epoch {

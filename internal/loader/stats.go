@@ -16,6 +16,7 @@ type Counters struct {
 	UnknownParents uint64 // events whose parent was not in the process table
 	Untracked      uint64 // processes that the full process table could not take
 	LostRingFull   uint64 // matches that found no room in the ring
+	LostBusy       uint64 // events that found all workspaces of their CPU taken
 }
 
 // Counters reads the kernel's counters.
@@ -28,6 +29,7 @@ func (k *Kernel) Counters() (Counters, error) {
 		execCounterCOUNTER_UNKNOWN_PARENTS: &c.UnknownParents,
 		execCounterCOUNTER_UNTRACKED:       &c.Untracked,
 		execCounterCOUNTER_LOST_RING_FULL:  &c.LostRingFull,
+		execCounterCOUNTER_LOST_BUSY:       &c.LostBusy,
 	} {
 		var perCPU []uint64
 		if err := k.objects.Counters.Lookup(uint32(counter), &perCPU); err != nil {
@@ -88,7 +90,13 @@ type ProgramInfo struct {
 // Programs lists the loaded programs.
 func (k *Kernel) Programs() ([]ProgramInfo, error) {
 	var all []ProgramInfo
-	for _, p := range []*ebpf.Program{k.objects.OnExec, k.objects.OnFork, k.objects.OnExit, k.objects.Seed} {
+	programs := []*ebpf.Program{k.objects.OnExec, k.objects.OnFork, k.objects.OnExit, k.objects.Seed}
+	for _, h := range k.hooks {
+		if <-h.found; h.program != nil {
+			programs = append(programs, h.program)
+		}
+	}
+	for _, p := range programs {
 		info, err := p.Info()
 		if err != nil {
 			return nil, fmt.Errorf("describing %s: %w", p, err)
@@ -104,8 +112,8 @@ func (k *Kernel) MapBytes() (uint64, error) {
 	o := &k.objects
 	var total uint64
 	for _, m := range []*ebpf.Map{
-		o.Cells, o.Control, o.Counters, o.ExecScratch, o.GramFilter, o.Grams, o.Images, o.MatchScratch, o.Matches,
-		o.NoGroup, o.Numbers, o.Processes, o.Rows, o.SeedScratch, o.Slots, o.Texts, o.Watched,
+		o.Cells, o.Control, o.Counters, o.GramFilter, o.Grams, o.Images, o.Matches, o.NoGroup, o.Numbers,
+		o.Processes, o.Rows, o.SeedWorkspace, o.Sequences, o.Slots, o.Texts, o.Watched, o.Workspaces,
 	} {
 		info, err := m.Info()
 		if err != nil {

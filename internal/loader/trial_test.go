@@ -23,6 +23,9 @@ func loadForTest(t testing.TB, cfg Config) *Kernel {
 	t.Helper()
 	require.BPF(t)
 	cfg.Log = slog.New(slog.DiscardHandler)
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
 	k, err := load(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +65,7 @@ func newCourt(t testing.TB, k *Kernel) *court {
 	}
 	cpus := ebpf.MustPossibleCPU()
 	spec.Maps["trials"].MaxEntries = uint32(cpus)
-	spec.Maps["match_scratch"].MaxEntries = uint32(cpus)
+	spec.Maps["workspaces"].MaxEntries = uint32(cpus) * uint32(execLimitCPU_WORKSPACES)
 	c := &court{stride: (int(unsafe.Sizeof(harness.HarnessTrial{})) + 7) &^ 7}
 	if err := spec.LoadAndAssign(&c.objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
 		t.Fatalf("%+v", err)
@@ -113,10 +116,11 @@ func pin(t testing.TB, cpu int) (unpin func()) {
 func (c *court) file(cpu int, ev *event.Event) []byte {
 	tr := c.trial(cpu)
 	var rec execRecord
-	rec.Header.Class = uint16(execEventClassEVENT_PROCESS_EXEC)
+	rec.Header.Class = uint16(ev.Class)
 	rec.Pid, rec.ParentPid = ev.Process.PID, ev.Parent.PID
 	rec.Uid, rec.Euid, rec.Gid, rec.Egid = ev.User.ID, ev.User.EffectiveID, ev.User.GID, ev.User.EffectiveGID
 	rec.ArgsCount = ev.Process.ArgsCount
+	rec.ExitCode = ev.Exit.Code<<8 | ev.Exit.Signal
 	for _, f := range []struct {
 		set  bool
 		flag execRecordFlag
@@ -126,6 +130,11 @@ func (c *court) file(cpu int, ev *event.Event) []byte {
 		{ev.Process.WorkingDirectoryTruncated, execRecordFlagRECORD_CWD_TRUNCATED},
 		{ev.Parent.ExecutableTruncated, execRecordFlagRECORD_PARENT_EXECUTABLE_TRUNCATED},
 		{ev.Parent.CommandLineTruncated, execRecordFlagRECORD_PARENT_ARGS_TRUNCATED},
+		{ev.File.PathTruncated, execRecordFlagRECORD_FILE_PATH_TRUNCATED},
+		{ev.File.Read, execRecordFlagRECORD_OPEN_READ},
+		{ev.File.Write, execRecordFlagRECORD_OPEN_WRITE},
+		{ev.File.Create, execRecordFlagRECORD_OPEN_CREATE},
+		{ev.File.Truncate, execRecordFlagRECORD_OPEN_TRUNCATE},
 	} {
 		if f.set {
 			rec.Header.Flags |= uint16(f.flag)
@@ -152,6 +161,7 @@ func (c *court) file(cpu int, ev *event.Event) []byte {
 		rec.ParentInvoked = put(ev.Parent.Invoked)
 	}
 	rec.ParentArgs = put(argsBlock(&ev.Parent))
+	rec.FilePath = put(ev.File.Path)
 
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&rec)), unsafe.Sizeof(rec))
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&tr.Event.Record)), len(raw)), raw)

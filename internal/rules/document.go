@@ -187,11 +187,7 @@ func (r *reader) classes(n *yaml.Node) []event.Class {
 		return nil
 	}
 	var classes []event.Class
-	names := make([]string, 0, len(event.Classes())+1)
-	for _, c := range event.Classes() {
-		names = append(names, c.String())
-	}
-	names = append(names, "command")
+	names := classNames()
 	for _, item := range items {
 		name, ok := r.text(item, "an event class", maxName)
 		if !ok {
@@ -200,7 +196,11 @@ func (r *reader) classes(n *yaml.Node) []event.Class {
 		class, ok := event.ParseClass(name)
 		switch {
 		case ok && slices.Contains(classes, class):
-			r.errorf(item, "command is another name of process_exec", "event class %s is listed twice", class)
+			hint := ""
+			if alias := class.Info().Alias; alias != "" {
+				hint = fmt.Sprintf("%s is another name of %s", alias, class)
+			}
+			r.errorf(item, hint, "event class %s is listed twice", class)
 		case ok:
 			classes = append(classes, class)
 		case closest(name, names) != "":
@@ -211,6 +211,18 @@ func (r *reader) classes(n *yaml.Node) []event.Class {
 		}
 	}
 	return classes
+}
+
+// classNames lists the names of event classes, aliases last.
+func classNames() []string {
+	var names, aliases []string
+	for _, c := range event.Classes() {
+		names = append(names, c.String())
+		if alias := c.Info().Alias; alias != "" {
+			aliases = append(aliases, alias)
+		}
+	}
+	return append(names, aliases...)
 }
 
 // evidence reads evidence_fields.

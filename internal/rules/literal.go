@@ -20,7 +20,9 @@ var otherFields = map[string]event.Field{
 	"ParentImage":       event.ProcessParentExecutable,
 	"ParentCommandLine": event.ProcessParentCommandLine,
 	"CurrentDirectory":  event.ProcessWorkingDirectory,
+	"TargetFilename":    event.FilePath,
 	"User":              event.UserName,
+	"fd.name":           event.FilePath,
 	"proc.name":         event.ProcessName,
 	"proc.cmdline":      event.ProcessCommandLine,
 	"proc.pname":        event.ProcessParentName,
@@ -60,11 +62,20 @@ func (r *reader) field(n *yaml.Node, name string, classes []event.Class) (event.
 	}
 	for _, c := range classes {
 		if !field.In(c) {
-			r.errorf(n, "", "events of class %s have no field %s", c, field)
+			r.errorf(n, carriers(field), "events of class %s have no field %s", c, field)
 			return 0, false
 		}
 	}
 	return field, true
+}
+
+// carriers says which events have the field.
+func carriers(f event.Field) string {
+	var names []string
+	for _, c := range f.Info().Classes {
+		names = append(names, c.String())
+	}
+	return f.String() + " is a field of " + strings.Join(names, ", ")
 }
 
 // comparison reads a key such as "process.executable|endswith".

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"gopkg.in/yaml.v3"
 
 	"bittern/internal/event"
 )
@@ -171,18 +170,6 @@ func TestManyProblemsAreClipped(t *testing.T) {
 	last := problems[len(problems)-1]
 	if len(problems) != maxProblems+1 || last.Message != "there are 50 more problems" || last.Warning {
 		t.Errorf("have %d problems, the last is %v", len(problems), last)
-	}
-}
-
-func TestFieldOfClass(t *testing.T) {
-	r := &reader{path: "r.yml"}
-	node := &yaml.Node{Kind: yaml.ScalarNode, Line: 3, Column: 4}
-	if _, ok := r.field(node, "user.id", []event.Class{event.ProcessExec}); !ok {
-		t.Error("user.id is refused")
-	}
-	const want = "r.yml:3:4: events of class unknown have no field user.id"
-	if _, ok := r.field(node, "user.id", []event.Class{event.ClassUnknown}); ok || r.problems.Error() != want {
-		t.Errorf("have %q, want %q", r.problems.Error(), want)
 	}
 }
 

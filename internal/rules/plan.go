@@ -75,7 +75,10 @@ func KernelField(f event.Field) bool {
 		event.UserID, event.UserEffectiveID, event.GroupID,
 		event.ProcessExecutableTruncated, event.ProcessCommandLineTruncated,
 		event.ProcessWorkingDirectoryTruncated,
-		event.ProcessParentExecutableTruncated, event.ProcessParentCommandLineTruncated:
+		event.ProcessParentExecutableTruncated, event.ProcessParentCommandLineTruncated,
+		event.ProcessExitCode, event.ProcessExitSignal,
+		event.FilePath, event.FilePathTruncated,
+		event.FileOpenRead, event.FileOpenWrite, event.FileOpenCreate, event.FileOpenTruncate:
 		return true
 	}
 	return false

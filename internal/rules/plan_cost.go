@@ -56,10 +56,17 @@ func (k Key) cost() int {
 // busyDirectories are the starts of most paths.
 var busyDirectories = []string{"/usr/bin/", "/usr/lib/", "/usr/libexec/", "/usr/sbin/", "/bin/", "/sbin/", "/lib/", "/home/", "/root/"}
 
+// busyFiles are the starts of most paths of files that are opened.
+var busyFiles = []string{"/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/", "/usr/lib/", "/var/lib/", "/home/"}
+
 func edgeCost(k Key) int {
 	if k.Kind == Prefix {
-		for _, busy := range busyDirectories {
-			if strings.HasPrefix(busy, k.Text) {
+		busy := busyDirectories
+		if k.Field == event.FilePath {
+			busy = busyFiles
+		}
+		for _, start := range busy {
+			if strings.HasPrefix(start, k.Text) {
 				return costMost
 			}
 		}
@@ -83,6 +90,14 @@ func edgeCost(k Key) int {
 func numberCost(k Key) int {
 	info := k.Field.Info()
 	switch {
+	case k.Field == event.FileOpenRead && k.Number != 0, k.Field == event.ProcessExitCode && k.Number == 0:
+		return costMost
+	case k.Field == event.FileOpenRead, k.Field == event.FileOpenWrite && k.Number != 0:
+		return 100_000
+	case k.Field == event.ProcessExitSignal && k.Number == 0:
+		return costLimit - 1
+	case k.Field == event.ProcessExitSignal:
+		return 10_000
 	case info.Kind == event.Bool && k.Number == 0:
 		return costLimit - 1
 	case info.Kind == event.Bool:

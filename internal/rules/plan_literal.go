@@ -153,17 +153,29 @@ func pieceKeys(field event.Field, fold bool, p piece) ([]Key, hold) {
 	if strings.IndexByte(p.text, 0) >= 0 {
 		return nil, holdOpen // the kernel's strings end at NUL
 	}
+	path, isName := pathOfName(field)
 	switch {
-	case field == event.ProcessName:
-		return nameKeys(event.ProcessExecutable, fold, p)
-	case field == event.ProcessParentName:
-		return nameKeys(event.ProcessParentExecutable, fold, p)
+	case isName:
+		return nameKeys(path, fold, p)
 	case field == event.ProcessArgs:
 		return argumentKeys(fold, p)
 	case KernelField(field):
 		return valueKeys(field, fold, p)
 	}
 	return nil, holdOpen
+}
+
+// pathOfName returns the field whose last path component f is.
+func pathOfName(f event.Field) (path event.Field, ok bool) {
+	switch f {
+	case event.ProcessName:
+		return event.ProcessExecutable, true
+	case event.ProcessParentName:
+		return event.ProcessParentExecutable, true
+	case event.FileName:
+		return event.FilePath, true
+	}
+	return event.FieldInvalid, false
 }
 
 // valueKeys is pieceKeys for a field that the kernel knows as it is.
@@ -218,7 +230,8 @@ func gramKeys(key Key) ([]Key, hold) {
 }
 
 // nameKeys is pieceKeys for the last component of a path, which is never empty
-// and has no slash. The path may be a bare name, as executables are invoked.
+// and has no slash. The path may be a bare name: programs are invoked by one, and files
+// that are in no directory have one, such as "memfd:x".
 func nameKeys(path event.Field, fold bool, p piece) ([]Key, hold) {
 	slashed := func(end bool) []Key {
 		keys, _ := valueKeys(path, fold, piece{text: "/" + p.text, end: end})

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"bittern/internal/event"
 	"bittern/internal/rules"
 	"bittern/internal/rules/rulestest"
 )
@@ -14,29 +15,37 @@ import (
 // else does.
 func TestPlanIsSound(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		g := rulestest.New(rapid.Uint64().Draw(t, "seed"))
-		text := g.Rule("R1", 1)
-		rule := rulestest.Parse(t, text)
-		plan := rule.Plans()[0]
-		checkShape(t, plan)
-		for range 40 {
-			ev := g.Event()
-			match, pass := rule.Match(ev), plan.Passes(ev)
-			if match && !pass {
-				t.Fatalf("the rule matches, but the plan does not pass %+v\n%s\n%s", ev, text, plan)
-			}
-			if plan.Exact && pass && !match {
-				t.Fatalf("the plan is marked exact and passes, but the rule does not match %+v\n%s\n%s", ev, text, plan)
-			}
+	for _, class := range event.Classes() {
+		t.Run(class.String(), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { checkSound(t, class) })
+		})
+	}
+}
+
+func checkSound(t *rapid.T, class event.Class) {
+	g := rulestest.New(rapid.Uint64().Draw(t, "seed"))
+	text := g.RuleFor("R1", 1, class)
+	rule := rulestest.Parse(t, text)
+	plan := rule.Plans()[0]
+	checkShape(t, plan)
+	for range 40 {
+		ev := g.EventFor(class)
+		match, pass := rule.Match(ev), plan.Passes(ev)
+		if match && !pass {
+			t.Fatalf("the rule matches, but the plan does not pass %+v\n%s\n%s", ev, text, plan)
 		}
-	})
+		if plan.Exact && pass && !match {
+			t.Fatalf("the plan is marked exact and passes, but the rule does not match %+v\n%s\n%s", ev, text, plan)
+		}
+	}
 }
 
 func TestPlanIsDeterministic(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		text := rulestest.New(rapid.Uint64().Draw(t, "seed")).Rule("R1", 1)
+		class := rapid.SampledFrom(event.Classes()).Draw(t, "class")
+		text := rulestest.New(rapid.Uint64().Draw(t, "seed")).RuleFor("R1", 1, class)
 		first, second := rulestest.Parse(t, text).Plans(), rulestest.Parse(t, text).Plans()
 		if diff := cmp.Diff(first, second); diff != "" {
 			t.Fatalf("the same rule gave two plans: %s", diff)
@@ -47,11 +56,20 @@ func TestPlanIsDeterministic(t *testing.T) {
 // The generator is of use only if both outcomes occur, for plans of all sorts.
 func TestGeneratorHits(t *testing.T) {
 	t.Parallel()
+	for _, class := range event.Classes() {
+		t.Run(class.String(), func(t *testing.T) {
+			t.Parallel()
+			checkGenerator(t, class)
+		})
+	}
+}
+
+func checkGenerator(t *testing.T, class event.Class) {
 	var matched, missed, exact, narrowed, saved int
 	const total = 4000
 	for seed := range uint64(total) {
 		g := rulestest.New(seed)
-		rule := rulestest.Parse(t, g.Rule("R1", 1))
+		rule := rulestest.Parse(t, g.RuleFor("R1", 1, class))
 		plan := rule.Plans()[0]
 		if plan.Exact {
 			exact++
@@ -59,7 +77,7 @@ func TestGeneratorHits(t *testing.T) {
 		if plan.Narrowed() {
 			narrowed++
 		}
-		ev := g.Event()
+		ev := g.EventFor(class)
 		if rule.Match(ev) {
 			matched++
 		} else {

@@ -25,6 +25,7 @@ func weakReason(l *literal, groups []draftGroup) string {
 }
 
 func weakCause(l *literal) string {
+	_, isName := pathOfName(l.field)
 	switch {
 	case !KernelField(l.field) && l.field.Info().Kind != event.String:
 		return "the kernel does not know " + l.field.String()
@@ -38,7 +39,7 @@ func weakCause(l *literal) string {
 		return "arguments are told apart in user space"
 	case l.text == "":
 		return "an empty text is compared in user space"
-	case l.op <= opStartsWith && l.op != opEquals && (l.field == event.ProcessName || l.field == event.ProcessParentName):
+	case l.op <= opStartsWith && l.op != opEquals && isName:
 		return "the kernel sees a name only as part of the whole path"
 	case l.op == opContains && len(l.text) < minGram:
 		return "a single byte is too short to look for"

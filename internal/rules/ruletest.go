@@ -29,29 +29,64 @@ func (r *Rule) RunTests() Problems {
 
 // tests reads the tests of a rule.
 func (r *reader) tests(n *yaml.Node, classes []event.Class) []Test {
-	const hint = "write - match: {field: value} or - no_match: {field: value}"
 	items, ok := r.list(n, "tests", "of match and no_match")
 	if !ok {
 		return nil
 	}
 	tests := make([]Test, 0, len(items))
 	for _, item := range items {
-		entries, ok := r.mapping(item, "a test")
-		if !ok {
-			continue
-		}
-		if len(entries) != 1 || (entries[0].name != "match" && entries[0].name != "no_match") {
-			r.errorf(item, hint, "a test must have one key, match or no_match")
-			continue
-		}
-		e := entries[0]
-		t := Test{Match: e.name == "match", Pos: r.pos(e.key)}
-		if values, ok := r.mapping(e.value, "a test's "+e.name); ok {
-			r.testEvent(&t.Event, values, classes)
+		if t, ok := r.test(item, classes); ok {
 			tests = append(tests, t)
 		}
 	}
 	return tests
+}
+
+// test reads one test. Its event is of the first of the rule's classes, unless it
+// names another.
+func (r *reader) test(n *yaml.Node, classes []event.Class) (t Test, ok bool) {
+	entries, ok := r.mapping(n, "a test")
+	if !ok {
+		return Test{}, false
+	}
+	if len(classes) > 0 {
+		t.Event.Class = classes[0]
+	}
+	if i := slices.IndexFunc(entries, func(e entry) bool { return e.name == "event" }); i >= 0 {
+		if t.Event.Class, ok = r.testClass(entries[i].value, classes); !ok {
+			return Test{}, false
+		}
+		entries = slices.Delete(entries, i, i+1)
+	}
+	if len(entries) != 1 || (entries[0].name != "match" && entries[0].name != "no_match") {
+		r.errorf(n, "write - match: {field: value} or - no_match: {field: value}", "a test must have one key, match or no_match")
+		return Test{}, false
+	}
+	given := entries[0]
+	t.Match, t.Pos = given.name == "match", r.pos(given.key)
+	values, ok := r.mapping(given.value, "a test's "+given.name)
+	if ok {
+		r.testEvent(&t.Event, values)
+	}
+	return t, ok
+}
+
+// testClass reads the class of a test's event, one of the rule's.
+func (r *reader) testClass(n *yaml.Node, classes []event.Class) (event.Class, bool) {
+	name, ok := r.text(n, "a test's event", maxName)
+	if !ok {
+		return 0, false
+	}
+	class, known := event.ParseClass(name)
+	if !known {
+		r.errorf(n, didYouMean(name, classNames()), "unknown event class %q", clip(name))
+		return 0, false
+	}
+	if !slices.Contains(classes, class) {
+		r.errorf(n, "add it to applies_to, or leave the test out", "the rule does not apply to events of class %s", class)
+		return 0, false
+	}
+	return class, true
 }
 
 // example is a field of a test's event with its values.
@@ -62,10 +97,12 @@ type example struct {
 	number uint64
 }
 
-// testEvent builds the event of a test.
-func (r *reader) testEvent(ev *event.Event, entries []entry, classes []event.Class) {
-	if len(classes) > 0 {
-		ev.Class = classes[0]
+// testEvent builds the event of a test, of a class that is set, or unknown if
+// the rule's own are wrong.
+func (r *reader) testEvent(ev *event.Event, entries []entry) {
+	var classes []event.Class
+	if ev.Class != event.ClassUnknown {
+		classes = []event.Class{ev.Class}
 	}
 	var examples []example
 	for _, e := range entries {
@@ -107,7 +144,7 @@ func (r *reader) testEvent(ev *event.Event, entries []entry, classes []event.Cla
 
 func precedence(f event.Field) int {
 	switch f {
-	case event.ProcessName, event.ProcessParentName:
+	case event.ProcessName, event.ProcessParentName, event.FileName:
 		return 0
 	case event.ProcessCommandLine:
 		return 1

@@ -95,22 +95,24 @@ type HarnessTrial struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	HarnessMapCells        = "cells"
-	HarnessMapControl      = "control"
-	HarnessMapCounters     = "counters"
-	HarnessMapGramFilter   = "gram_filter"
-	HarnessMapGrams        = "grams"
-	HarnessMapMatchScratch = "match_scratch"
-	HarnessMapNoGroup      = "no_group"
-	HarnessMapNumbers      = "numbers"
-	HarnessMapRows         = "rows"
-	HarnessMapSlots        = "slots"
-	HarnessMapTexts        = "texts"
-	HarnessMapTrials       = "trials"
-	HarnessProgJudge       = "judge"
-	HarnessProgJudgeLate   = "judge_late"
-	HarnessProgJudgeSlow   = "judge_slow"
-	HarnessVarClassSlots   = "class_slots"
+	HarnessMapCells      = "cells"
+	HarnessMapControl    = "control"
+	HarnessMapCounters   = "counters"
+	HarnessMapGramFilter = "gram_filter"
+	HarnessMapGrams      = "grams"
+	HarnessMapImages     = "images"
+	HarnessMapNoGroup    = "no_group"
+	HarnessMapNumbers    = "numbers"
+	HarnessMapProcesses  = "processes"
+	HarnessMapRows       = "rows"
+	HarnessMapSlots      = "slots"
+	HarnessMapTexts      = "texts"
+	HarnessMapTrials     = "trials"
+	HarnessMapWorkspaces = "workspaces"
+	HarnessProgJudge     = "judge"
+	HarnessProgJudgeLate = "judge_late"
+	HarnessProgJudgeSlow = "judge_slow"
+	HarnessVarClassSlots = "class_slots"
 )
 
 // LoadHarness returns the embedded CollectionSpec for Harness.
@@ -164,18 +166,20 @@ type HarnessProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HarnessMapSpecs struct {
-	Cells        *ebpf.MapSpec `ebpf:"cells"`
-	Control      *ebpf.MapSpec `ebpf:"control"`
-	Counters     *ebpf.MapSpec `ebpf:"counters"`
-	GramFilter   *ebpf.MapSpec `ebpf:"gram_filter"`
-	Grams        *ebpf.MapSpec `ebpf:"grams"`
-	MatchScratch *ebpf.MapSpec `ebpf:"match_scratch"`
-	NoGroup      *ebpf.MapSpec `ebpf:"no_group"`
-	Numbers      *ebpf.MapSpec `ebpf:"numbers"`
-	Rows         *ebpf.MapSpec `ebpf:"rows"`
-	Slots        *ebpf.MapSpec `ebpf:"slots"`
-	Texts        *ebpf.MapSpec `ebpf:"texts"`
-	Trials       *ebpf.MapSpec `ebpf:"trials"`
+	Cells      *ebpf.MapSpec `ebpf:"cells"`
+	Control    *ebpf.MapSpec `ebpf:"control"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	GramFilter *ebpf.MapSpec `ebpf:"gram_filter"`
+	Grams      *ebpf.MapSpec `ebpf:"grams"`
+	Images     *ebpf.MapSpec `ebpf:"images"`
+	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
+	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
+	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	Rows       *ebpf.MapSpec `ebpf:"rows"`
+	Slots      *ebpf.MapSpec `ebpf:"slots"`
+	Texts      *ebpf.MapSpec `ebpf:"texts"`
+	Trials     *ebpf.MapSpec `ebpf:"trials"`
+	Workspaces *ebpf.MapSpec `ebpf:"workspaces"`
 }
 
 // HarnessVariableSpecs contains global variables before they are loaded into the kernel.
@@ -205,18 +209,20 @@ func (o *HarnessObjects) Close() error {
 //
 // It can be passed to LoadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HarnessMaps struct {
-	Cells        *ebpf.Map `ebpf:"cells"`
-	Control      *ebpf.Map `ebpf:"control"`
-	Counters     *ebpf.Map `ebpf:"counters"`
-	GramFilter   *ebpf.Map `ebpf:"gram_filter"`
-	Grams        *ebpf.Map `ebpf:"grams"`
-	MatchScratch *ebpf.Map `ebpf:"match_scratch"`
-	NoGroup      *ebpf.Map `ebpf:"no_group"`
-	Numbers      *ebpf.Map `ebpf:"numbers"`
-	Rows         *ebpf.Map `ebpf:"rows"`
-	Slots        *ebpf.Map `ebpf:"slots"`
-	Texts        *ebpf.Map `ebpf:"texts"`
-	Trials       *ebpf.Map `ebpf:"trials"`
+	Cells      *ebpf.Map `ebpf:"cells"`
+	Control    *ebpf.Map `ebpf:"control"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	GramFilter *ebpf.Map `ebpf:"gram_filter"`
+	Grams      *ebpf.Map `ebpf:"grams"`
+	Images     *ebpf.Map `ebpf:"images"`
+	NoGroup    *ebpf.Map `ebpf:"no_group"`
+	Numbers    *ebpf.Map `ebpf:"numbers"`
+	Processes  *ebpf.Map `ebpf:"processes"`
+	Rows       *ebpf.Map `ebpf:"rows"`
+	Slots      *ebpf.Map `ebpf:"slots"`
+	Texts      *ebpf.Map `ebpf:"texts"`
+	Trials     *ebpf.Map `ebpf:"trials"`
+	Workspaces *ebpf.Map `ebpf:"workspaces"`
 }
 
 func (m *HarnessMaps) Close() error {
@@ -226,13 +232,15 @@ func (m *HarnessMaps) Close() error {
 		m.Counters,
 		m.GramFilter,
 		m.Grams,
-		m.MatchScratch,
+		m.Images,
 		m.NoGroup,
 		m.Numbers,
+		m.Processes,
 		m.Rows,
 		m.Slots,
 		m.Texts,
 		m.Trials,
+		m.Workspaces,
 	)
 }
 

@@ -55,3 +55,28 @@ emits:
 evidence_fields: [process.command_line]
 `, i, version, i, i, match)
 }
+
+// FileCorpusRule returns the rule number i of a corpus about files that are opened. Its
+// id is F and the number.
+func FileCorpusRule(i, version int) string {
+	var match string
+	switch tool := fmt.Sprintf("tool%04d", i); {
+	case i%16 < 6:
+		match = fmt.Sprintf("{file.path: [/etc/%s.conf, /etc/%s/main.conf]}", tool, tool)
+	case i%16 < 10:
+		match = fmt.Sprintf("{file.path|startswith: /var/lib/%s/, file.open.write: true}", tool)
+	case i%16 < 14:
+		match = fmt.Sprintf("{file.path|endswith: [/.%s/credentials, .%s_key]}", tool, tool)
+	default:
+		match = fmt.Sprintf("{file.path|startswith: /home/, file.name: secret%d, process.name: %s}", i, tool)
+	}
+	return fmt.Sprintf(`rule_id: F%d
+rule_version: %d
+name: file_corpus_%d
+applies_to: [file_open]
+match:
+  file: %s
+emits:
+  - {tactic: TA0006, technique_id: T1552, confidence: 0.5}
+`, i, version, i, match)
+}

@@ -6,25 +6,42 @@ import (
 	"bittern/internal/event"
 )
 
-// Limits of what the kernel captures, in bytes.
+// Limits of what the kernel captures of a command line, in bytes.
 const (
-	maxCommandLine       = 4096
-	maxParentCommandLine = 1024
+	maxCommandLine     = 4096 // of the program that process_exec is about
+	maxKeptCommandLine = 1024 // of what is kept of a running program
 )
 
-// Event returns an event. Its strings hold any bytes but NUL, and each may be
+// Event returns a process_exec event, see EventFor.
+func (g *Generator) Event() *event.Event { return g.EventFor(event.ProcessExec) }
+
+// EventFor returns an event of a class, which has the fields of that class and no
+// others. Its strings hold any bytes but NUL, and each may be
 // unknown (empty). A command line is its arguments joined by spaces, cut at the
 // kernel's limits.
-func (g *Generator) Event() *event.Event {
+func (g *Generator) EventFor(class event.Class) *event.Event {
 	ev := &event.Event{
-		Class:   event.ProcessExec,
-		Process: g.process(maxCommandLine),
+		Class: class,
 		User: event.User{
 			ID: pick(g, uids), EffectiveID: pick(g, uids), GID: pick(g, uids), EffectiveGID: pick(g, uids),
 		},
 	}
+	limit := maxKeptCommandLine
+	if class == event.ProcessExec {
+		limit = maxCommandLine
+	}
+	ev.Process = g.process(limit)
+	switch class {
+	case event.ProcessExit:
+		ev.Exit = g.exit()
+	case event.FileOpen:
+		ev.File = g.file()
+	}
+	if class != event.ProcessExec {
+		ev.Process.ArgsCount, ev.Process.WorkingDirectory, ev.Process.WorkingDirectoryTruncated = 0, "", false
+	}
 	if !g.oneIn(4) {
-		ev.Parent = g.process(maxParentCommandLine)
+		ev.Parent = g.process(maxKeptCommandLine)
 	} else {
 		ev.Parent.ExecutableTruncated, ev.Parent.CommandLineTruncated = true, true
 	}
@@ -32,6 +49,20 @@ func (g *Generator) Event() *event.Event {
 		ev.User.Name = pick(g, users)
 	}
 	return ev
+}
+
+func (g *Generator) exit() event.Exit {
+	if g.oneIn(3) {
+		return event.Exit{Signal: pick(g, signals)}
+	}
+	return event.Exit{Code: pick(g, exitCodes)}
+}
+
+func (g *Generator) file() event.File {
+	return event.File{
+		Path: g.spoil(g.value(event.FilePath)), PathTruncated: g.oneIn(8),
+		Read: !g.oneIn(4), Write: g.oneIn(2), Create: g.oneIn(4), Truncate: g.oneIn(4),
+	}
 }
 
 func (g *Generator) process(limit int) event.Process {

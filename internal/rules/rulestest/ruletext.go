@@ -14,17 +14,23 @@ import (
 // just longer than a key of the kernel show the same, and can be read.
 const maxOperand = 260
 
-// Rule returns the text of a rule file with one rule.
+// Rule returns the text of a rule file with one rule for process_exec.
 func (g *Generator) Rule(id string, version int) string {
+	return g.RuleFor(id, version, event.ProcessExec)
+}
+
+// RuleFor returns the text of a rule file with one rule for a class.
+func (g *Generator) RuleFor(id string, version int, class event.Class) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "rule_id: %s\nrule_version: %d\nname: random\napplies_to: [process_exec]\n", id, version)
+	fmt.Fprintf(&b, "rule_id: %s\nrule_version: %d\nname: random\napplies_to: [%s]\n", id, version, class)
 	b.WriteString("emits:\n  - {tactic: TA0002, technique_id: T1059, confidence: 0.5}\nmatch:\n")
 	var names []string
+	fields := vocabularyOf(class)
 	for i := range g.between(1, 5) {
 		name := "s" + itoa(i)
 		names = append(names, name)
 		fmt.Fprintf(&b, "  %s:\n", name)
-		g.fields(&b)
+		g.fields(&b, fields)
 	}
 	fmt.Fprintf(&b, "  condition: %s\n", g.condition(names))
 	return b.String()
@@ -47,10 +53,10 @@ func (g *Generator) condition(names []string) string {
 }
 
 // fields writes the body of one selection.
-func (g *Generator) fields(b *strings.Builder) {
+func (g *Generator) fields(b *strings.Builder, v vocabulary) {
 	seen := map[string]bool{}
 	for range g.between(1, 2) {
-		key, values := g.comparison()
+		key, values := g.comparison(v)
 		if seen[key] {
 			continue
 		}
@@ -59,22 +65,23 @@ func (g *Generator) fields(b *strings.Builder) {
 	}
 }
 
-func (g *Generator) comparison() (key string, values []string) {
+func (g *Generator) comparison(v vocabulary) (key string, values []string) {
 	n := 1
 	if g.oneIn(2) {
 		n = g.between(1, 4)
 	}
 	switch g.rnd.IntN(10) {
 	case 0:
+		field := pick(g, v.numbers)
 		for range n {
-			values = append(values, itoa(pick(g, uids)))
+			values = append(values, itoa(pick(g, numbersOf(field))))
 			values = append(values, itoa(g.between(0, 4)))
 		}
-		return pick(g, numberFields).String(), values
+		return field.String(), values
 	case 1:
-		return pick(g, boolFields).String(), []string{pick(g, []string{"true", "false"})}
+		return pick(g, v.booleans).String(), []string{pick(g, []string{"true", "false"})}
 	}
-	field := pick(g, stringFields)
+	field := pick(g, v.strings)
 	how := pick(g, []string{"", "contains", "startswith", "endswith", "re", "glob"})
 	for range n {
 		values = append(values, quote(g.operand(field, how)))

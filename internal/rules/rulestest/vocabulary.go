@@ -11,6 +11,10 @@ var (
 		"/usr/bin/curl", "/usr/bin/wget", "/bin/sh", "/bin/bash", "/usr/bin/nc", "/tmp/.x/curl", "/tmp/a", "/a", "/",
 		"curl", "sh", "./a", "/usr/bin/curl/", "/curl/usr/bin", "/opt/caf\u00e9/sh", "/dev/shm/SSH", "/home/k\u212a/\u017f", "/proc/self/fd/3",
 	}
+	files = []string{
+		"/etc/shadow", "/etc/passwd", "/etc/cron.d/a", "/home/a/.ssh/id_rsa", "/root/.ssh/id_rsa", "/id_rsa/a", "/proc/1/mem", "/proc/3/mem",
+		"/dev/null", "/tmp/a", "/a", "/", "memfd:a", "/home/caf\u00e9/.aws/Credentials", "/home/\u212a/\u017fh", "/tmp/a b", "/etc/shadow (deleted)",
+	}
 	arguments = []string{
 		"curl", "wget", "sh", "-c", "-e", "-", "a", "", "http://198.51.100.7/x", "https://a.example/x.sh", "-O", "/tmp/a",
 		"--output=/tmp/a", "x y", " ", "nc -e /bin/sh", "caf\u00e9", "K\u212ak", "\u017fsS", "a*b", "what?", "back\\slash", "\"quoted\"", "$(id)",
@@ -19,24 +23,47 @@ var (
 	users = []string{"root", "www-data", "Alice"}
 	uids  = []uint32{0, 33, 1000}
 
+	exitCodes = []uint32{0, 1, 2, 255}
+	signals   = []uint32{0, 9, 11}
+
 	// lengths are those around the limits of the kernel's tables and buffers.
 	lengths = []int{30, 125, 126, 127, 128, 129, 130, 255, 256, 1024, 4095, 4096}
 
-	stringFields = []event.Field{
-		event.ProcessExecutable, event.ProcessExecutable, event.ProcessExecutable,
-		event.ProcessCommandLine, event.ProcessCommandLine, event.ProcessCommandLine,
-		event.ProcessName, event.ProcessArgs, event.ProcessArgs,
-		event.ProcessParentExecutable, event.ProcessParentName, event.ProcessParentCommandLine,
-		event.ProcessWorkingDirectory, event.UserName,
-	}
-	numberFields = []event.Field{
-		event.UserID, event.UserID, event.UserEffectiveID, event.GroupID, event.ProcessArgsCount, event.ProcessPID, event.ProcessParentPID,
-	}
-	boolFields = []event.Field{
-		event.ProcessExecutableTruncated, event.ProcessCommandLineTruncated, event.ProcessWorkingDirectoryTruncated,
-		event.ProcessParentExecutableTruncated, event.ProcessParentCommandLineTruncated,
+	// weights says how often a rule uses a field, 1 if it is not named.
+	weights = map[event.Field]int{
+		event.ProcessExecutable: 3, event.ProcessCommandLine: 3, event.ProcessArgs: 2, event.UserID: 2,
+		event.ProcessExitCode: 4, event.ProcessExitSignal: 4,
+		event.FilePath: 6, event.FileName: 3, event.FileOpenRead: 2, event.FileOpenWrite: 2,
 	}
 )
+
+// vocabulary are the fields of a class by kind, each as often as its weight.
+type vocabulary struct{ strings, numbers, booleans []event.Field }
+
+func vocabularyOf(class event.Class) vocabulary {
+	var v vocabulary
+	for _, info := range event.Fields() {
+		if !info.Field.In(class) {
+			continue
+		}
+		of := map[event.Kind]*[]event.Field{event.String: &v.strings, event.Number: &v.numbers, event.Bool: &v.booleans}[info.Kind]
+		for range max(1, weights[info.Field]) {
+			*of = append(*of, info.Field)
+		}
+	}
+	return v
+}
+
+// numbersOf returns numbers that the field often has. All fields can hold them.
+func numbersOf(f event.Field) []uint32 {
+	switch f {
+	case event.ProcessExitCode:
+		return exitCodes
+	case event.ProcessExitSignal:
+		return signals
+	}
+	return uids
+}
 
 func itoa[T int | uint32](n T) string { return strconv.FormatInt(int64(n), 10) }
 
@@ -48,6 +75,11 @@ func (g *Generator) value(f event.Field) string {
 	switch f {
 	case event.ProcessExecutable, event.ProcessParentExecutable, event.ProcessWorkingDirectory:
 		return pick(g, paths)
+	case event.FilePath:
+		return pick(g, files)
+	case event.FileName:
+		_, name := splitPath(pick(g, files))
+		return name
 	case event.ProcessName, event.ProcessParentName:
 		_, name := splitPath(pick(g, paths))
 		return name

@@ -1,0 +1,36 @@
+package loader
+
+import (
+	"testing"
+
+	"bittern/internal/event"
+	"bittern/internal/rules"
+)
+
+// The planner may make keys of every field that it says the kernel knows, and of
+// no other. Strings and numbers are apart, since each has its own ways.
+func TestKeyFieldsAreTheKernelFields(t *testing.T) {
+	t.Parallel()
+	taken := make(map[execKeyField]event.Field)
+	for _, info := range event.Fields() {
+		field, ok := keyFields[info.Field]
+		if ok != rules.KernelField(info.Field) {
+			t.Errorf("%s: the planner says %v, the kernel's table %v", info.Name, !ok, ok)
+		}
+		if !ok {
+			continue
+		}
+		if other, twice := taken[field]; twice {
+			t.Errorf("%s and %s have the same number %d", info.Name, other, field)
+		}
+		taken[field] = info.Field
+		if text := field < execKeyFieldKEY_STRING_FIELDS; text != (info.Kind == event.String) {
+			t.Errorf("%s is a %s, its number %d says otherwise", info.Name, info.Kind, field)
+		}
+	}
+	for field := range execKeyFieldKEY_FIELDS {
+		if _, ok := taken[field]; !ok {
+			t.Errorf("no event field has the kernel's number %d", field)
+		}
+	}
+}
