@@ -141,6 +141,31 @@ func TestShippedRulesAreNarrowedByTheKernel(t *testing.T) {
 	}
 }
 
+// TestShippedRulesLeaveFileOpensCheap keeps the kernel from searching through the
+// text of each path and command line of the hundreds of thousands of files that a
+// host may open in a second: whole values, starts and ends take a few lookups.
+func TestShippedRulesLeaveFileOpensCheap(t *testing.T) {
+	opens := 0
+	for _, rule := range parseAll(t) {
+		for _, plan := range rule.Plans() {
+			if plan.Class != event.FileOpen {
+				continue
+			}
+			opens++
+			for _, clause := range plan.Clauses {
+				for _, key := range slices.Concat(append(clause.Groups, clause.Not)...) {
+					if key.Kind == rules.Gram {
+						t.Errorf("%s: %s looks for %q anywhere in %s of every file that is opened", rule.Pos, rule.ID, key.Text, key.Field)
+					}
+				}
+			}
+		}
+	}
+	if opens < 6 {
+		t.Errorf("%d rules are about opened files, want at least 6", opens)
+	}
+}
+
 // TestShippedRulesLeaveOrdinaryWorkAlone runs all rules over what
 // administration, package installation and CI execute all day.
 func TestShippedRulesLeaveOrdinaryWorkAlone(t *testing.T) {
@@ -178,6 +203,55 @@ func TestShippedRulesLeaveOrdinaryWorkAlone(t *testing.T) {
 		for _, rule := range all {
 			if rule.Match(&ev) {
 				t.Errorf("%s (%s) matches: %s", rule.ID, rule.Name, tc.commandLine)
+			}
+		}
+	}
+}
+
+// TestShippedRulesLeaveOrdinaryFilesAlone does the same for files.
+func TestShippedRulesLeaveOrdinaryFilesAlone(t *testing.T) {
+	all := parseAll(t)
+	const read, write, create = 1, 2, 4
+	for _, tc := range []struct {
+		executable, path string
+		how              int
+	}{
+		{"/usr/bin/ls", "/etc/ld.so.cache", read},
+		{"/usr/bin/id", "/etc/passwd", read},
+		{"/usr/bin/ls", "/etc/ld.so.preload", read},
+		{"/usr/sbin/sshd", "/etc/shadow", read},
+		{"/usr/sbin/unix_chkpwd", "/etc/shadow", read},
+		{"/usr/bin/passwd", "/etc/nshadow", write | create},
+		{"/usr/sbin/useradd", "/etc/shadow-", read | write | create},
+		{"/usr/bin/dpkg", "/etc/cron.d/sysstat.dpkg-new", write | create},
+		{"/usr/bin/dpkg", "/usr/lib/x86_64-linux-gnu/security/pam_unix.so.dpkg-new", write | create},
+		{"/usr/bin/vim.basic", "/etc/systemd/system/app.service", write | create},
+		{"/usr/bin/crontab", "/var/spool/cron/crontabs/tmp.2Fj1x", write | create},
+		{"/usr/sbin/cron", "/var/spool/cron/crontabs/alice", read},
+		{"/usr/bin/ssh", "/home/alice/.ssh/id_ed25519", read},
+		{"/usr/bin/ssh-keygen", "/home/alice/.ssh/id_ed25519", write | create},
+		{"/usr/bin/dash", "/home/alice/.ssh/authorized_keys", write | create},
+		{"/usr/local/bin/kubectl", "/home/alice/.kube/config", read},
+		{"/usr/bin/docker", "/home/alice/.docker/config.json", read},
+		{"/usr/lib/firefox-esr/firefox-esr", "/home/alice/.mozilla/firefox/x.default-esr/key4.db", read | write},
+		{"/usr/bin/gdb", "/proc/4711/mem", read | write},
+		{"/usr/bin/ps", "/proc/4711/stat", read},
+		{"/usr/sbin/sysctl", "/proc/sys/kernel/core_pattern", write},
+		{"/usr/bin/curl", "/tmp/key.asc", write | create},
+		{"/usr/bin/redis-server", "/var/lib/redis/temp-99.rdb", write | create},
+		{"/usr/lib/postgresql/15/bin/postgres", "/var/lib/postgresql/15/main/base/1/1259", read | write},
+		{"/tmp/go-build1/b001/x.test", "/tmp/TestX1/001/id_rsa", write | create},
+		{"/usr/sbin/visudo", "/etc/sudoers.tmp", read | write | create},
+	} {
+		ev := event.Event{Class: event.FileOpen, File: event.File{
+			Path: tc.path, Read: tc.how&read != 0, Write: tc.how&write != 0, Create: tc.how&create != 0,
+		}}
+		if err := ev.Set(event.ProcessExecutable, tc.executable); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range all {
+			if rule.Match(&ev) {
+				t.Errorf("%s (%s) matches: %s opens %s", rule.ID, rule.Name, tc.executable, tc.path)
 			}
 		}
 	}

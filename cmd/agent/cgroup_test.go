@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -140,4 +141,17 @@ func backup(t *testing.T, path, content string) {
 	if err := os.Remove(path + "~"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// killed runs a program that is killed by SIGKILL, and returns its process id.
+func (c *cgroup) killed(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", "kill -9 $$")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(c.dir.Fd())}
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) {
+		t.Errorf("killing a program: %v", err)
+		return 0
+	}
+	return cmd.Process.Pid
 }

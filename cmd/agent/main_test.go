@@ -8,6 +8,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"bittern/internal/require"
 )
 
 // rootVariable names the directory that stands for the host's root in tests.
@@ -38,9 +40,18 @@ func (l leakless) Run() int {
 	return code
 }
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "script") }
+
+// TestScriptsBPF runs those that load programs into the kernel.
+func TestScriptsBPF(t *testing.T) {
+	require.Root(t)
+	require.BPF(t)
+	runScripts(t, "bpf")
+}
+
+func runScripts(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+		Dir:                 filepath.Join("testdata", dir),
 		UpdateScripts:       os.Getenv("BITTERN_UPDATE_GOLDEN") != "",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

@@ -24,11 +24,11 @@ func usagef(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{cmd.CommandPath(), fmt.Errorf(format, args...)}
 }
 
-const rootLong = `Bittern watches what programs are executed on this host, judges each execution
-in the kernel by the rules of a directory, and prints what they detect, tagged
-with MITRE ATT&CK. Rules can be edited while it runs: a change of one rule is
-live within milliseconds, and each execution is judged by exactly the old or
-exactly the new version.`
+const rootLong = `Bittern watches which programs run on this host and which files they open, judges
+each such event in the kernel by the rules of a directory, and prints what they
+detect, tagged with MITRE ATT&CK. Rules can be edited while it runs: a change of
+one rule is live within milliseconds, and each event is judged by exactly the old
+or exactly the new version.`
 
 const rootExample = `  bittern run                          watch this host
   bittern rules check /etc/bittern/rules
@@ -37,7 +37,7 @@ const rootExample = `  bittern run                          watch this host
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "bittern",
-		Short:             "detect what rules describe, as it is executed",
+		Short:             "detect what rules describe, as it happens",
 		Long:              rootLong,
 		Example:           rootExample,
 		Args:              group,
@@ -49,7 +49,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd, "%w", err) })
-	root.AddCommand(newRun(a), newRules(a), newVersion(a))
+	root.AddCommand(newRun(a), newRules(a), newDoctor(a), newVersion(a))
 	return root
 }
 

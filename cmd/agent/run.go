@@ -18,9 +18,9 @@ import (
 // errInterrupted is the end after a second signal.
 var errInterrupted = errors.New("stopped by a second signal: what was not written yet is lost")
 
-const runLong = `Watch this host in the foreground. Each execution that a rule matches is printed
-to standard output as one line; the log goes to standard error. Where records of
-executions were lost, a gap record says so in their place.
+const runLong = `Watch this host in the foreground. Each event that a rule matches is printed to
+standard output as one line; the log goes to standard error. Where records of
+events were lost, a gap record says so in their place.
 
 The rules directory is watched: save, add, remove or rename a rule file, and the
 change is live at once. A file that is wrong changes nothing: the log says what is

@@ -166,9 +166,7 @@ func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) {
 
 // report says what has been started.
 func (a *Agent) report(s summary, took time.Duration) {
-	for _, hook := range a.kernel.Caps().Hooks {
-		a.log.Info("hook attached", "class", hook.Class.String(), "hook", hook.Name)
-	}
+	a.reportHooks(a.kernel.Caps().Hooks)
 	scope := "all processes"
 	if a.cfg.Kernel.Cgroup != "" {
 		scope = "processes of cgroup " + a.cfg.Kernel.Cgroup
@@ -176,6 +174,24 @@ func (a *Agent) report(s summary, took time.Duration) {
 	a.log.Info("rules loaded", "dir", a.rulesDir, "kernel_exact", s.exact, "narrowed", s.narrowed, "not_narrowed", s.unnarrowed)
 	a.log.Info("bittern is running", "watching", scope, "rules", s.live, "refused", s.refused,
 		"took", took.Round(time.Millisecond).String(), "version", Version())
+}
+
+// reportHooks says where the events of each class come from, and which have none.
+func (a *Agent) reportHooks(hooks []loader.Hook) {
+	for _, hook := range hooks {
+		log := a.log.With("class", hook.Class.String())
+		switch {
+		case hook.Name == "":
+			log.Warn("event class unsupported here", "error", &loader.UnsupportedError{Hook: hook})
+		case hook.Misses != "":
+			log.Warn("hook found, not the best", "hook", hook.Name, "misses", hook.Misses)
+		default:
+			log.Info("hook found", "hook", hook.Name)
+		}
+		for _, r := range hook.Refused {
+			log.Debug("hook not taken", "hook", r.Name, "reason", r.Reason)
+		}
+	}
 }
 
 // Stop ends the agent: hooks are detached, and what the kernel had handed over is
@@ -227,7 +243,7 @@ func (a *Agent) farewell() {
 	}
 	s := a.pipeline.stats()
 	a.log.Info("bittern has stopped", "events", counters.Events, "candidates", counters.Matches,
-		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", counters.LostRingFull+s.Undecodable)
+		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", counters.LostRingFull+counters.LostBusy+s.Undecodable)
 }
 
 // fail hands out the first error of a part.
@@ -245,7 +261,8 @@ func (a *Agent) losses() ([]loss, error) {
 		return nil, err
 	}
 	return []loss{
-		{reason: "ring_full", class: event.ProcessExec, count: counters.LostRingFull},
+		{reason: "ring_full", count: counters.LostRingFull},
+		{reason: "busy", count: counters.LostBusy},
 		{reason: "record_undecodable", count: a.pipeline.stats().Undecodable},
 	}, nil
 }

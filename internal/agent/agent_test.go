@@ -12,6 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"bittern/internal/event"
 	"bittern/internal/loader"
 	"bittern/internal/require"
 )
@@ -121,5 +124,26 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	cfg.Output = &out
 	if err := Run(ctx, cfg); err != nil || out.Len() > 0 {
 		t.Errorf("got %v and %q", err, out.String())
+	}
+}
+
+func TestHooksAreReported(t *testing.T) {
+	log := &logbook{}
+	a := &Agent{log: log.logger()}
+	refused := []loader.Refusal{{Name: "lsm/file_open", Reason: "not permitted here"}}
+	a.reportHooks([]loader.Hook{
+		{Class: event.ProcessExec, Name: "tp_btf/sched_process_exec"},
+		{Class: event.FileOpen, Name: "tp_btf/sys_exit", Misses: "opens by io_uring", Refused: refused},
+		{Class: event.ProcessExit, Refused: refused},
+	})
+	want := []string{
+		"INFO hook found class=process_exec hook=tp_btf/sched_process_exec",
+		"WARN hook found, not the best class=file_open hook=tp_btf/sys_exit misses=opens by io_uring",
+		"DEBUG hook not taken class=file_open hook=lsm/file_open reason=not permitted here",
+		"WARN event class unsupported here class=process_exit error=unsupported here: this kernel offers no hook for process_exit (lsm/file_open: not permitted here)",
+		"DEBUG hook not taken class=process_exit hook=lsm/file_open reason=not permitted here",
+	}
+	if diff := cmp.Diff(want, log.lines(t)); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -30,7 +30,7 @@ type committer struct {
 	staleIn func(file string) []string // ids of rules that a file holds up
 	log     *slog.Logger
 	live    map[string]*rules.Rule
-	refused map[string]*rules.Rule // versions that found no room
+	refused map[string]*rules.Rule // versions that found no room, or no hook
 }
 
 func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logger) *committer {
@@ -160,7 +160,7 @@ func (c *committer) remove(change rules.Change) {
 	c.retry()
 }
 
-// refuse remembers a version that the kernel has no room for.
+// refuse remembers a version that the kernel has no room or no hook for.
 func (c *committer) refuse(r *rules.Rule, err error) {
 	c.refused[r.ID] = r
 	var swap *loader.SwapError
@@ -176,11 +176,16 @@ func (c *committer) refuse(r *rules.Rule, err error) {
 
 // retry gives the versions that found no room another chance after a change has
 // made some. It ends at the first that does not fit, since each such attempt waits
-// for a grace period of the kernel.
+// for a grace period of the kernel. A rule that no hook serves waits for none, and
+// does not stand in the way of others.
 func (c *committer) retry() {
 	for _, id := range slices.Sorted(maps.Keys(c.refused)) {
 		next := c.refused[id]
 		epoch, err := c.kernel.Commit(loader.Swap{RuleID: id, New: next})
+		var unsupported *loader.UnsupportedError
+		if errors.As(err, &unsupported) {
+			continue
+		}
 		if err != nil {
 			return
 		}

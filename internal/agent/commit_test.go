@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bittern/internal/event"
 	"bittern/internal/loader"
 	"bittern/internal/rules"
 )
@@ -23,6 +24,8 @@ type smallKernel struct {
 	epoch   uint64
 	commits []string // ids of each commit that succeeded
 	tries   int
+
+	unsupported string // id of a rule for whose class there is no hook
 }
 
 func newSmallKernel(room int) *smallKernel { return &smallKernel{room: room, live: map[string]int{}} }
@@ -42,6 +45,11 @@ func (k *smallKernel) Commit(swaps ...loader.Swap) (uint64, error) {
 		if s.New == nil {
 			delete(next, s.RuleID)
 			continue
+		}
+		if s.RuleID == k.unsupported {
+			return 0, &loader.SwapError{RuleID: s.RuleID, Err: &loader.UnsupportedError{Hook: loader.Hook{
+				Class: event.FileOpen, Refused: []loader.Refusal{{Name: "lsm/file_open", Reason: "not permitted here"}},
+			}}}
 		}
 		next[s.RuleID] = s.New.Version
 		// The rule named BIG never fits; an edit needs no more room than it has.
@@ -237,5 +245,30 @@ func TestCoverage(t *testing.T) {
 		if got := CoverageOf(ruleOf(t, head+match)); got != want {
 			t.Errorf("%s: %s, want %s", match, got, want)
 		}
+	}
+}
+
+// TestUnsupportedRuleDoesNotStandInTheWay: the kernel has no hook for one rule, and
+// no room for another, which is retried all the same.
+func TestUnsupportedRuleDoesNotStandInTheWay(t *testing.T) {
+	k, log := newSmallKernel(2), &logbook{}
+	k.unsupported = "B"
+	c := newCommitter(k, none, log.logger())
+	if err := c.load([]*rules.Rule{rule(t, "A", 1), rule(t, "B", 1), rule(t, "C", 1), rule(t, "D", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	want := "ERROR rule refused rule_id=B rule_version=1 error=unsupported here: this kernel offers no hook for file_open (lsm/file_open: not permitted here)"
+	if !slices.Contains(log.lines(t), want) {
+		t.Errorf("not logged: %s\n%s", want, strings.Join(log.lines(t), "\n"))
+	}
+	if s := c.summary(); s != (summary{live: 2, exact: 2, refused: 2}) {
+		t.Errorf("summary: %+v", s)
+	}
+	c.apply(rules.Change{Kind: rules.Deleted, RuleID: "A"})
+	if diff := cmp.Diff(map[string]int{"C": 1, "D": 1}, k.live); diff != "" {
+		t.Error(diff)
+	}
+	if s := c.summary(); s != (summary{live: 2, exact: 2, refused: 1}) {
+		t.Errorf("summary: %+v", s)
 	}
 }

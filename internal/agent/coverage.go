@@ -9,7 +9,7 @@ type Coverage uint8
 const (
 	Exact       Coverage = iota // all of it
 	Narrowed                    // it leaves out most events, and user space decides
-	NotNarrowed                 // nothing: each event of its class goes to user space
+	NotNarrowed                 // nothing: each event of a class goes to user space
 )
 
 // String returns "exact", "narrowed" or "not narrowed", the last with what it costs.
@@ -20,7 +20,7 @@ func (c Coverage) String() string {
 	case Narrowed:
 		return "narrowed"
 	}
-	return "not narrowed: every exec goes to user space"
+	return "not narrowed: every event of its classes goes to user space"
 }
 
 // CoverageOf returns the coverage of a rule: the least of its plans.

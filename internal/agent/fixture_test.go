@@ -81,7 +81,7 @@ func (l *logbook) lines(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		text := fmt.Sprint(fields["level"], " ", fields["msg"])
-		for _, name := range []string{"rule_id", "rule_version", "replaces_version", "stays_live", "epoch", "kernel", "problem", "reason", "count", "error"} {
+		for _, name := range []string{"rule_id", "rule_version", "replaces_version", "stays_live", "epoch", "kernel", "problem", "class", "hook", "misses", "reason", "count", "error"} {
 			if value, ok := fields[name]; ok {
 				text += fmt.Sprintf(" %s=%v", name, value)
 			}

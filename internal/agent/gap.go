@@ -15,6 +15,12 @@ type loss struct {
 	count  uint64      // since the start
 }
 
+// lossKey tells counters apart.
+type lossKey struct {
+	reason string
+	class  event.Class
+}
+
 // gapReporter says in the output itself what is missing from it.
 type gapReporter struct {
 	losses func() ([]loss, error)
@@ -23,12 +29,12 @@ type gapReporter struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	seen   map[string]uint64 // by reason
-	looked time.Time         // when the counters were read last
+	seen   map[lossKey]uint64
+	looked time.Time // when the counters were read last
 }
 
 func newGapReporter(losses func() ([]loss, error), out recordWriter, host *event.Host, log *slog.Logger, now func() time.Time) *gapReporter {
-	return &gapReporter{losses: losses, sink: out, host: host, log: log, now: now, seen: make(map[string]uint64), looked: now()}
+	return &gapReporter{losses: losses, sink: out, host: host, log: log, now: now, seen: make(map[lossKey]uint64), looked: now()}
 }
 
 // run polls at each tick until quit is closed. That the counters can't be read is
@@ -46,7 +52,7 @@ func (g *gapReporter) run(ticks <-chan time.Time, quit <-chan struct{}) error {
 	}
 }
 
-// poll writes a gap record for each reason whose counter has grown.
+// poll writes a gap record for each reason and class whose counter has grown.
 func (g *gapReporter) poll() error {
 	losses, err := g.losses()
 	if err != nil {
@@ -54,7 +60,8 @@ func (g *gapReporter) poll() error {
 	}
 	now := g.now()
 	for _, l := range losses {
-		grown := l.count - g.seen[l.reason]
+		key := lossKey{l.reason, l.class}
+		grown := l.count - g.seen[key]
 		if grown == 0 {
 			continue
 		}
@@ -63,7 +70,7 @@ func (g *gapReporter) poll() error {
 		if err := g.sink.Write(gap); err != nil {
 			return err
 		}
-		g.seen[l.reason] = l.count
+		g.seen[key] = l.count
 	}
 	g.looked = now
 	return nil

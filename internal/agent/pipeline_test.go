@@ -130,7 +130,7 @@ func TestGaps(t *testing.T) {
 	var ring, undecodable uint64
 	var failure error
 	losses := func() ([]loss, error) {
-		return []loss{{"ring_full", event.ProcessExec, ring}, {"record_undecodable", event.ClassUnknown, undecodable}}, failure
+		return []loss{{"ring_full", event.ProcessExec, ring}, {"ring_full", event.FileOpen, 2 * ring}, {"record_undecodable", event.ClassUnknown, undecodable}}, failure
 	}
 	host := &event.Host{Hostname: "h"}
 	g := newGapReporter(losses, out, host, log.logger(), func() time.Time { return now })
@@ -160,7 +160,9 @@ func TestGaps(t *testing.T) {
 	second := func(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
 	want := []event.Gap{
 		{Class: event.ProcessExec, Count: 5, Reason: "ring_full", First: second(1), Last: second(2), Host: host},
+		{Class: event.FileOpen, Count: 10, Reason: "ring_full", First: second(1), Last: second(2), Host: host},
 		{Class: event.ProcessExec, Count: 2, Reason: "ring_full", First: second(3), Last: second(4), Host: host},
+		{Class: event.FileOpen, Count: 4, Reason: "ring_full", First: second(3), Last: second(4), Host: host},
 		{Count: 1, Reason: "record_undecodable", First: second(3), Last: second(4), Host: host},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -173,8 +175,8 @@ func TestGaps(t *testing.T) {
 	}
 	out.err = nil
 	poll()
-	if last := out.all[len(out.all)-1].(*event.Gap); last.Count != 2 {
-		t.Errorf("count %d, want 2", last.Count)
+	if last := out.all[len(out.all)-1].(*event.Gap); last.Count != 4 {
+		t.Errorf("count %d, want 4", last.Count)
 	}
 	failure = errors.New("no counters")
 	ticks := make(chan time.Time, 1)

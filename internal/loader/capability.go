@@ -30,13 +30,25 @@ func (e *CapabilityError) Error() string {
 }
 
 // CheckCapabilities reports what is missing, as a *CapabilityError, before the kernel
-// answers with a bare EPERM. It also lifts the limit on locked memory that kernels before 5.11 count maps
-// against.
+// answers with a bare EPERM. It also lifts the limit on locked memory that kernels
+// before 5.11 count maps against.
 func CheckCapabilities() error {
+	missing, err := missingCapabilities()
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return &CapabilityError{missing}
+	}
+	return rlimit.RemoveMemlock()
+}
+
+// missingCapabilities names what this process lacks, and for what.
+func missingCapabilities() ([]string, error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("reading capabilities: %w", err)
+		return nil, fmt.Errorf("reading capabilities: %w", err)
 	}
 	has := func(bit uint) bool { return data[bit/32].Effective&(1<<(bit%32)) != 0 }
 	var missing []string
@@ -45,10 +57,7 @@ func CheckCapabilities() error {
 			missing = append(missing, n.name+" ("+n.why+")")
 		}
 	}
-	if len(missing) > 0 {
-		return &CapabilityError{missing}
-	}
-	return rlimit.RemoveMemlock()
+	return missing, nil
 }
 
 // explainLoadError adds what a person can do about it.

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bittern/internal/loader"
+)
+
+const doctorLong = `Load and attach everything for a moment, and say what works on this host: the
+hook that gives the events of each class, what it does not see, why the better
+ones were not taken, and what to do about it. Nothing is recorded.
+
+It exits with 1 if the agent can't run here.`
+
+func newDoctor(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "say what works on this host, and what does not",
+		Long:  doctorLong,
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			report, err := loader.Examine(loader.Config{Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				err = writeReportJSON(a.out, report)
+			} else {
+				writeReport(a.out, report)
+			}
+			if err == nil && report.Problem != nil {
+				err = errReported
+			}
+			return err
+		},
+	}
+	addOutput(cmd, &output, "`form` of the report: text or json")
+	return cmd
+}
+
+func writeReport(w io.Writer, r loader.Report) {
+	row := func(name, value string) { fmt.Fprintf(w, "%-14s %s\n", name, value) }
+	row("kernel", r.Kernel+" "+r.Machine+" (needs "+minimumKernel+")")
+	row("BTF", yesNo(r.BTF, "yes", "no: build the kernel with CONFIG_DEBUG_INFO_BTF"))
+	switch {
+	case r.LSMs == nil:
+		row("LSMs", "not known: /sys/kernel/security/lsm can't be read")
+	case slices.Contains(r.LSMs, "bpf"):
+		row("LSMs", strings.Join(r.LSMs, ", "))
+	default:
+		row("LSMs", strings.Join(r.LSMs, ", ")+"; to use BPF LSM, boot with lsm="+strings.Join(append(r.LSMs, "bpf"), ","))
+	}
+	row("capabilities", yesNo(len(r.Missing) == 0, "all there", "missing: "+strings.Join(r.Missing, ", ")))
+	for _, h := range r.Hooks {
+		row(h.Class.String(), cmp.Or(h.Name, "no hook: rules of this class are refused"))
+		if h.Misses != "" {
+			row("", "misses: "+h.Misses)
+		}
+		for _, refused := range h.Refused {
+			row("", "not "+refused.Name+": "+refused.Reason)
+		}
+	}
+	if r.Problem != nil {
+		row("problem", r.Problem.Error())
+	}
+}
+
+func yesNo(is bool, yes, no string) string {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// reportJSON is a report for programs.
+type reportJSON struct {
+	Kernel        string     `json:"kernel"`
+	Machine       string     `json:"machine"`
+	BTF           bool       `json:"btf"`
+	LSMs          []string   `json:"lsms"` // null if not known
+	Missing       []string   `json:"missing_capabilities"`
+	Classes       []hookJSON `json:"classes"`
+	Problem       string     `json:"problem,omitempty"`
+	MinimumKernel string     `json:"minimum_kernel"`
+}
+
+type hookJSON struct {
+	Class   string        `json:"class"`
+	Hook    string        `json:"hook,omitempty"` // "" if there is none
+	Misses  string        `json:"misses,omitempty"`
+	Refused []refusedJSON `json:"refused"`
+}
+
+type refusedJSON struct {
+	Hook   string `json:"hook"`
+	Reason string `json:"reason"`
+}
+
+func writeReportJSON(w io.Writer, r loader.Report) error {
+	out := reportJSON{
+		Kernel: r.Kernel, Machine: r.Machine, BTF: r.BTF, LSMs: r.LSMs, MinimumKernel: minimumKernel,
+		Missing: append([]string{}, r.Missing...), Classes: []hookJSON{},
+	}
+	if r.Problem != nil {
+		out.Problem = r.Problem.Error()
+	}
+	for _, h := range r.Hooks {
+		class := hookJSON{Class: h.Class.String(), Hook: h.Name, Misses: h.Misses, Refused: []refusedJSON{}}
+		for _, refused := range h.Refused {
+			class.Refused = append(class.Refused, refusedJSON{refused.Name, refused.Reason})
+		}
+		out.Classes = append(out.Classes, class)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
