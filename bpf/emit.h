@@ -36,11 +36,11 @@ static __always_inline void emit(struct workspace *s, __u64 epoch)
 	if (last)
 		h->sequence = __sync_fetch_and_add(last, 1) + 1;
 	e->record.cgroup = bpf_get_current_cgroup_id();
-	count(COUNTER_MATCHES);
+	count(class, COUNTER_MATCHES);
 	if (h->flags & RECORD_SPILLED)
-		count(COUNTER_SPILLS);
+		count(class, COUNTER_SPILLS);
 	if (bpf_ringbuf_output(&matches, e, size, 0))
-		count(COUNTER_LOST_RING_FULL);
+		count(class, COUNTER_LOST_RING_FULL);
 }
 
 /*
@@ -52,8 +52,10 @@ static __always_inline void judge_event(struct workspace *s, const struct wanted
 {
 	bool complete = executed || wants_process(w);
 
-	count(COUNTER_EVENTS);
-	match_begin(&s->match, s->event.record.header.class);
+	__u32 class = s->event.record.header.class;
+
+	count(class, COUNTER_EVENTS);
+	match_begin(&s->match, class);
 	if (complete)
 		read_process(s->id, executed);
 	match_event(s->id);

@@ -15,12 +15,13 @@ enum event_class {
 	EVENT_PROCESS_EXEC,
 	EVENT_PROCESS_EXIT,
 	EVENT_FILE_OPEN,
+	EVENT_NETWORK_CONNECT,
 	EVENT_CLASS_COUNT,
 };
 
 /*
- * One counter per CPU each. Those that begin with LOST count records that user
- * space will never see.
+ * One counter per CPU and class each; UNTRACKED is of class 0. Those that begin with LOST count
+ * records that user space will never see.
  */
 enum counter {
 	COUNTER_EVENTS,		 /* events judged */
@@ -108,6 +109,12 @@ struct record {
 	__u32 exit_code; /* as wait(2) gives it */
 	/* file_open */
 	struct span file_path;
+	/* network_connect */
+	__u8 address[16]; /* the first four of IPv4 */
+	__u16 port;
+	__u8 family;	/* 4 or 6 */
+	__u8 transport; /* IP protocol number: 6 is TCP, 17 is UDP */
+	__u32 pad;
 };
 
 /*

@@ -87,7 +87,7 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	__u64 epoch = current_epoch();
-	struct workspace *s = take_workspace();
+	struct workspace *s = take_workspace(EVENT_PROCESS_EXEC);
 	struct wanted w;
 
 	if (!s)
@@ -122,7 +122,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	__sync_fetch_and_add(&image->references, 1);
 	if (bpf_map_update_elem(&processes, &child_tgid, &entry, BPF_ANY)) {
 		leave_image(&entry.image);
-		count(COUNTER_UNTRACKED);
+		count(EVENT_UNKNOWN, COUNTER_UNTRACKED);
 	}
 	return 0;
 }
@@ -135,7 +135,7 @@ static __always_inline void judge_exit(struct task_struct *task)
 
 	if (!read_wanted(&w, EVENT_PROCESS_EXIT) || !is_watched())
 		return;
-	s = take_workspace();
+	s = take_workspace(EVENT_PROCESS_EXIT);
 	if (!s)
 		return;
 	begin_event(&s->event, EVENT_PROCESS_EXIT);

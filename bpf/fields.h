@@ -100,6 +100,7 @@ static __always_inline void match_numbers(struct match_scratch *m, const struct 
 	FLAG(KEY_OPEN_WRITE, RECORD_OPEN_WRITE);
 	FLAG(KEY_OPEN_CREATE, RECORD_OPEN_CREATE);
 	FLAG(KEY_OPEN_TRUNCATE, RECORD_OPEN_TRUNCATE);
+	NUMBER(KEY_DESTINATION_PORT, r->port);
 #undef FLAG
 #undef NUMBER
 }

@@ -9,6 +9,7 @@
  * Least kernel: 5.17 (bpf_loop).
  */
 #include "emit.h"
+#include "selftest.h"
 #include <bpf/bpf_tracing.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -22,13 +23,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define O_TRUNC	    01000
 #define O_PATH	    010000000
 
-/*
- * While the loader tests a hook it sets the first to its own process and looks whether
- * the second counts. Such an event goes no further.
- */
-volatile __u32 self_test_tgid;
-volatile __u64 self_test_fired;
-
 static __always_inline void judge_open(struct task_struct *task, struct file *file, __u32 flags)
 {
 	__u64 epoch = current_epoch();
@@ -38,13 +32,11 @@ static __always_inline void judge_open(struct task_struct *task, struct file *fi
 	bool truncated;
 	__u32 mode, n;
 
-	if (self_test_tgid && (__u32)task->tgid == self_test_tgid) {
-		self_test_fired++;
+	if (is_self_test(task))
 		return;
-	}
 	if (!read_wanted(&w, EVENT_FILE_OPEN) || flags & (O_PATH | FMODE_EXEC) || !is_watched())
 		return;
-	s = take_workspace();
+	s = take_workspace(EVENT_FILE_OPEN);
 	if (!s)
 		return;
 	begin_event(&s->event, EVENT_FILE_OPEN);

@@ -44,7 +44,7 @@ static __always_inline int judge_trial(bool late, bool slow)
 
 	if (!t)
 		return 0;
-	s = take_workspace();
+	s = take_workspace(t->event.record.header.class & 7);
 	if (!s)
 		return 0;
 	if (slow)

@@ -125,7 +125,7 @@ static __always_inline void enter_image(struct image_draft *d, struct event *e, 
 	if (bpf_map_update_elem(&images, &entry.image, i, BPF_NOEXIST)) {
 		/* Without an image of its own it must not keep its parent's. */
 		bpf_map_delete_elem(&processes, &r->pid);
-		count(COUNTER_UNTRACKED);
+		count(EVENT_UNKNOWN, COUNTER_UNTRACKED);
 	} else if (old && flags == BPF_ANY) {
 		/* In place: a key read half-way leads to no image, and is read again. */
 		old->image = entry.image;
@@ -137,7 +137,7 @@ static __always_inline void enter_image(struct image_draft *d, struct event *e, 
 		if (err == -EEXIST)
 			return;
 		if (err)
-			count(COUNTER_UNTRACKED);
+			count(EVENT_UNKNOWN, COUNTER_UNTRACKED);
 	}
 	if (old)
 		leave_image(&left);

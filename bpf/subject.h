@@ -82,7 +82,7 @@ static __always_inline void read_parent(struct workspace *s, struct task_struct 
 	r->parent_pid = parent->tgid;
 	r->parent_start = parent->group_leader->start_boottime;
 	if (!put_image(&s->event, r->parent_pid, r->parent_start, &to)) {
-		count(COUNTER_UNKNOWN_PARENTS);
+		count(r->header.class, COUNTER_UNKNOWN_PARENTS);
 		put_live_image(s, parent, &to);
 	}
 	r->parent_executable = to.executable;

@@ -52,6 +52,7 @@ enum key_field {
 	KEY_OPEN_WRITE,
 	KEY_OPEN_CREATE,
 	KEY_OPEN_TRUNCATE,
+	KEY_DESTINATION_PORT,
 	KEY_FIELDS,
 };
 
@@ -197,7 +198,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTER_COUNT);
+	__uint(max_entries, COUNTER_COUNT *EVENT_CLASS_COUNT); /* class*COUNTER_COUNT+counter */
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
@@ -218,9 +219,10 @@ struct match_scratch {
 	__u8 folded[WORK_BYTES + 16];
 };
 
-static __always_inline void count(__u32 counter)
+static __always_inline void count(__u32 class, __u32 counter)
 {
-	__u64 *n = bpf_map_lookup_elem(&counters, &counter);
+	__u32 at = class * COUNTER_COUNT + counter;
+	__u64 *n = bpf_map_lookup_elem(&counters, &at);
 
 	if (n)
 		__sync_fetch_and_add(n, 1);

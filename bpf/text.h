@@ -107,8 +107,8 @@ static long fold_at(__u32 i, void *ctx)
 }
 
 /* One look-up of the first (or, in reverse, last) KEY_TEXT bytes of a text. */
-static __always_inline void hit_text(struct match_scratch *s, const __u8 *text, __u32 field,
-				     __u32 way, __u32 length)
+static __noinline void hit_text(struct match_scratch *s, const __u8 *text, __u32 field, __u32 way,
+				__u32 length)
 {
 	__u32 used = length < KEY_TEXT ? length : KEY_TEXT;
 	__u32 *row;
@@ -147,6 +147,22 @@ static __always_inline void load_text(struct match_scratch *s, const void *value
 	bpf_probe_read_kernel(&s->text[8], length & (WORK_BYTES - 1), value);
 }
 
+/* Makes the text a command line, if it is arguments, and makes its folded form. */
+static __noinline void fold_text(struct match_scratch *s, __u32 length, bool args)
+{
+	struct fold_walk fold = { .s = s, .args = args };
+	__u32 tail = (length + 7) & ~7U;
+
+	bpf_loop((length + 7) / 8, fold_at, &fold, 0);
+	/* The NULs behind arguments have become spaces. */
+	for (int i = 0; i < 8; i++) {
+		s->text[8 + ((length + i) & (WORK_BYTES - 1))] = 0;
+		s->folded[8 + ((length + i) & (WORK_BYTES - 1))] = 0;
+	}
+	for (int i = 0; i <= KEY_TEXT / 8; i++)
+		*(__u64 *)&s->folded[8 + ((tail + 8 * i) & (WORK_BYTES - 1))] = 0;
+}
+
 /*
  * All look-ups of the string that load_text has put in place. args says that it
  * is arguments, separated by NUL, that read as a command line. A global function,
@@ -158,7 +174,7 @@ __noinline int match_text(__u32 workspace, __u32 field, __u32 length, bool args)
 	struct match_scratch *s;
 	struct control_block *c = controls();
 	struct class_use *use;
-	__u32 zero = 0, in_use, lengths, tail;
+	__u32 zero = 0, in_use, lengths;
 
 	if (!w || !c || field >= KEY_STRING_FIELDS || length > PATH_BYTES)
 		return 0;
@@ -169,20 +185,8 @@ __noinline int match_text(__u32 workspace, __u32 field, __u32 length, bool args)
 	in_use = *(volatile __u64 *)&use->text >> (field * WAYS) & ((1 << WAYS) - 1);
 	lengths = *(volatile __u64 *)&use->gram >> (field * 4) & 0xf;
 
-	if (args || lengths || in_use & (1 << WAY_FORWARD_FOLD | 1 << WAY_REVERSE_FOLD)) {
-		struct fold_walk fold = { .s = s, .args = args };
-
-		bpf_loop((length + 7) / 8, fold_at, &fold, 0);
-		/* The NULs behind arguments have become spaces. */
-		for (int i = 0; i < 8; i++) {
-			s->text[8 + ((length + i) & (WORK_BYTES - 1))] = 0;
-			s->folded[8 + ((length + i) & (WORK_BYTES - 1))] = 0;
-		}
-		tail = (length + 7) & ~7U;
-		for (int i = 0; i <= KEY_TEXT / 8; i++)
-			*(__u64 *)&s->folded[8 + ((tail + 8 * i) & (WORK_BYTES - 1))] = 0;
-	}
-
+	if (args || lengths || in_use & (1 << WAY_FORWARD_FOLD | 1 << WAY_REVERSE_FOLD))
+		fold_text(s, length, args);
 	if (in_use & 1 << WAY_FORWARD)
 		hit_text(s, s->text, field, WAY_FORWARD, length);
 	if (in_use & 1 << WAY_FORWARD_FOLD)

@@ -29,7 +29,7 @@ struct {
 	__type(value, struct workspace);
 } workspaces SEC(".maps");
 
-static __always_inline struct workspace *take_workspace(void)
+static __always_inline struct workspace *take_workspace(__u32 class)
 {
 	__u32 first = bpf_get_smp_processor_id() * CPU_WORKSPACES;
 
@@ -42,7 +42,7 @@ static __always_inline struct workspace *take_workspace(void)
 			return s;
 		}
 	}
-	count(COUNTER_LOST_BUSY);
+	count(class, COUNTER_LOST_BUSY);
 	return NULL;
 }
 

@@ -141,28 +141,32 @@ func TestShippedRulesAreNarrowedByTheKernel(t *testing.T) {
 	}
 }
 
-// TestShippedRulesLeaveFileOpensCheap keeps the kernel from searching through the
+// TestShippedRulesLeaveFrequentEventsCheap keeps the kernel from searching through the
 // text of each path and command line of the hundreds of thousands of files that a
-// host may open in a second: whole values, starts and ends take a few lookups.
-func TestShippedRulesLeaveFileOpensCheap(t *testing.T) {
-	opens := 0
+// host may open in a second, and of its connections: whole values, starts and ends take a
+// few lookups.
+func TestShippedRulesLeaveFrequentEventsCheap(t *testing.T) {
+	least := map[event.Class]int{event.FileOpen: 6, event.NetworkConnect: 4}
+	plans := make(map[event.Class]int)
 	for _, rule := range parseAll(t) {
 		for _, plan := range rule.Plans() {
-			if plan.Class != event.FileOpen {
+			if least[plan.Class] == 0 {
 				continue
 			}
-			opens++
+			plans[plan.Class]++
 			for _, clause := range plan.Clauses {
 				for _, key := range slices.Concat(append(clause.Groups, clause.Not)...) {
 					if key.Kind == rules.Gram {
-						t.Errorf("%s: %s looks for %q anywhere in %s of every file that is opened", rule.Pos, rule.ID, key.Text, key.Field)
+						t.Errorf("%s: %s looks for %q anywhere in %s of every %s", rule.Pos, rule.ID, key.Text, key.Field, plan.Class)
 					}
 				}
 			}
 		}
 	}
-	if opens < 6 {
-		t.Errorf("%d rules are about opened files, want at least 6", opens)
+	for class, want := range least {
+		if plans[class] < want {
+			t.Errorf("%d rules are about %s, want at least %d", plans[class], class, want)
+		}
 	}
 }
 

@@ -3,8 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -33,7 +36,12 @@ type classRecord struct {
 		Uptime   *int
 		End      string
 	}
-	File struct{ Path, Name, Directory string }
+	File        struct{ Path, Name, Directory string }
+	Destination struct {
+		Address, IP string
+		Port        uint16
+	}
+	Network struct{ Transport, Type, Direction string }
 	// Bittern's own.
 	Bittern struct {
 		Open       []string
@@ -47,13 +55,16 @@ func TestEachClass(t *testing.T) {
 	cg, dir, files := newCgroup(t), t.TempDir(), t.TempDir()
 	secret := filepath.Join(files, "class secret")
 	write(t, secret, "hidden\n")
+	peers := listen(t)
+	program := called(t, "connect")
 	p := start(t, "--rules", dir, "--cgroup", cg.path)
 	for id, content := range map[string]string{
-		"EXEC":  classRule("EXEC", "process_exec", "a: {process.name: cat}"),
-		"EXIT":  classRule("EXIT", "process_exit", "a: {process.name: cat, process.exit_code: 0}"),
-		"KILL":  classRule("KILL", "process_exit", "a: {process.exit_signal: 9}"),
-		"READ":  classRule("READ", "file_open", "a: {file.name: class secret, file.open.read: true, file.open.write: false}"),
-		"WRITE": classRule("WRITE", "file_open", "a: {file.path|startswith: "+files+", file.open.write: true, file.open.truncate: true}"),
+		"EXEC":    classRule("EXEC", "process_exec", "a: {process.name: cat}"),
+		"EXIT":    classRule("EXIT", "process_exit", "a: {process.name: cat, process.exit_code: 0}"),
+		"KILL":    classRule("KILL", "process_exit", "a: {process.exit_signal: 9}"),
+		"READ":    classRule("READ", "file_open", "a: {file.name: class secret, file.open.read: true, file.open.write: false}"),
+		"WRITE":   classRule("WRITE", "file_open", "a: {file.path|startswith: "+files+", file.open.write: true, file.open.truncate: true}"),
+		"CONNECT": classRule("CONNECT", "network_connect", "a: {destination.port: "+ports(peers)+", destination.ip|cidr: [127.0.0.0/8, '::1/128'], network.transport: tcp}"),
 	} {
 		write(t, filepath.Join(dir, id+".yml"), content)
 		p.logged(t, "rule live", "rule_id", id)
@@ -61,6 +72,10 @@ func TestEachClass(t *testing.T) {
 	cat := cg.run(t, "/bin/cat", secret)
 	sh := cg.run(t, "/bin/sh", "-c", `: > "$0"`, secret+"2")
 	killed := cg.killed(t)
+	connected := make([]int, len(peers))
+	for i, peer := range peers {
+		connected[i] = cg.run(t, program, "udp", peer.String(), "tcp", peer.String())
+	}
 	code, output := p.stop(t, syscall.SIGTERM)
 	if code != 0 {
 		t.Errorf("exit code %d, want 0", code)
@@ -79,6 +94,15 @@ func TestEachClass(t *testing.T) {
 		fmt.Sprint("EXIT process_exit ", cat):    exit,
 		fmt.Sprint("WRITE file_open ", sh):       written,
 		fmt.Sprint("KILL process_exit ", killed): kill,
+	}
+	for i, peer := range peers {
+		r := classRecord{}
+		r.Destination.Address, r.Destination.IP, r.Destination.Port = peer.Addr().String(), peer.Addr().String(), peer.Port()
+		r.Network.Transport, r.Network.Type, r.Network.Direction = "tcp", "ipv4", "egress"
+		if peer.Addr().Is6() {
+			r.Network.Type = "ipv6"
+		}
+		want[fmt.Sprint("CONNECT network_connect ", connected[i])] = r
 	}
 	got := make(map[string]classRecord)
 	for _, line := range output {
@@ -103,6 +127,34 @@ func TestEachClass(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// listen listens on the loopback addresses, and returns them.
+func listen(t *testing.T) []netip.AddrPort {
+	t.Helper()
+	addresses := []string{"127.0.0.1:0"}
+	if _, err := os.Stat("/proc/net/if_inet6"); err == nil { // otherwise the host has no IPv6
+		addresses = append(addresses, "[::1]:0")
+	}
+	var peers []netip.AddrPort
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		peers = append(peers, netip.MustParseAddrPort(l.Addr().String()))
+	}
+	return peers
+}
+
+// ports lists the ports of peers as a rule wants them.
+func ports(peers []netip.AddrPort) string {
+	var list []string
+	for _, p := range peers {
+		list = append(list, fmt.Sprint(p.Port()))
+	}
+	return "[" + strings.Join(list, ", ") + "]"
 }
 
 // TestRulesThatShipAreAllTaken: what ships must find a hook and room wherever the

@@ -30,7 +30,7 @@ func TestLossIsReported(t *testing.T) {
 		switch r := parse(t, line); {
 		case r.Event.Kind == "alert":
 			detections++
-		case r.Event.Kind == "pipeline_error" && r.Event.Reason == "ring_full" && r.Bittern.Lost.Class == "any":
+		case r.Event.Kind == "pipeline_error" && r.Event.Reason == "ring_full" && r.Bittern.Lost.Class == "process_exec":
 			lost += r.Bittern.Lost.Count
 		default:
 			t.Errorf("unexpected record: %s", line)

@@ -95,20 +95,27 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// startUnread does not read the standard output yet.
-func startUnread(t *testing.T, args ...string) *process {
+// called returns a path to the test's own program, which acts by the name that it is
+// called by, see TestMain.
+func called(t *testing.T, name string) string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The test's own program is the agent if it is called by this name.
-	name := filepath.Join(t.TempDir(), "bittern")
-	if err := os.Symlink(self, name); err != nil {
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.Symlink(self, path); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(name, append([]string{"run", "--log-format", "json"}, args...)...), out: newLines(), log: newLines()}
+	return path
+}
+
+// startUnread does not read the standard output yet.
+func startUnread(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(called(t, "bittern"), append([]string{"run", "--log-format", "json"}, args...)...), out: newLines(), log: newLines()}
 	p.cmd.Env = append(os.Environ(), rootVariable+"="+t.TempDir())
+	var err error
 	p.stdout, err = p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -241,9 +241,10 @@ func (a *Agent) farewell() {
 		a.log.Error("reading the kernel's counters", "error", err)
 		return
 	}
-	s := a.pipeline.stats()
-	a.log.Info("bittern has stopped", "events", counters.Events, "candidates", counters.Matches,
-		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", counters.LostRingFull+counters.LostBusy+s.Undecodable)
+	s, kernel := a.pipeline.stats(), counters.Total()
+	a.log.Info("bittern has stopped", "events", kernel.Events, "candidates", kernel.Matches,
+		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", kernel.LostRingFull+kernel.LostBusy+s.Undecodable,
+		"unknown_parents", kernel.UnknownParents, "untracked_processes", counters.Untracked)
 }
 
 // fail hands out the first error of a part.
@@ -260,11 +261,14 @@ func (a *Agent) losses() ([]loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []loss{
-		{reason: "ring_full", count: counters.LostRingFull},
-		{reason: "busy", count: counters.LostBusy},
-		{reason: "record_undecodable", count: a.pipeline.stats().Undecodable},
-	}, nil
+	all := []loss{{reason: "record_undecodable", count: a.pipeline.stats().Undecodable}}
+	for _, class := range event.Classes() {
+		lost := counters.Classes[class]
+		all = append(all,
+			loss{reason: "ring_full", class: class, count: lost.LostRingFull},
+			loss{reason: "busy", class: class, count: lost.LostBusy})
+	}
+	return all, nil
 }
 
 // staleIn returns the rules of a file that are live in an older version than the

@@ -21,6 +21,7 @@ import (
 
 func config(t *testing.T, dir string, log *logbook) Config {
 	t.Helper()
+	require.Kernel(t, loader.LeastKernel)
 	return Config{
 		Rules:  func() (string, error) { return dir, nil },
 		Kernel: loader.Config{Cgroup: require.Cgroup(t), Slots: 64, Keys: 64, Cells: 64, Processes: 256},

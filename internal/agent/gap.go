@@ -65,7 +65,7 @@ func (g *gapReporter) poll() error {
 		if grown == 0 {
 			continue
 		}
-		g.log.Warn("records lost", "reason", l.reason, "count", grown)
+		g.log.Warn("records lost", "reason", l.reason, "class", l.class.String(), "count", grown)
 		gap := &event.Gap{ID: event.NewID(now), Class: l.class, Count: grown, Reason: l.reason, First: g.looked, Last: now, Host: g.host}
 		if err := g.sink.Write(gap); err != nil {
 			return err

@@ -10,24 +10,27 @@ const (
 	ProcessExec
 	ProcessExit
 	FileOpen
+	NetworkConnect
 	classCount
 )
 
 // ClassInfo describes a class for rule validation, documentation and output.
 type ClassInfo struct {
 	Class    Class
-	Name     string // as in a rule's applies_to
-	Alias    string // other accepted name, or ""
-	Category string // ECS's event.category
-	Type     string // ECS's event.type
-	Doc      string // when it fires
+	Name     string   // as in a rule's applies_to
+	Alias    string   // other accepted name, or ""
+	Category string   // ECS's event.category
+	Types    []string // ECS's event.type
+	Doc      string   // when it fires
 }
 
 var classTable = [classCount]ClassInfo{
 	ClassUnknown: {Name: "unknown"},
-	ProcessExec:  {Name: "process_exec", Alias: "command", Category: "process", Type: "start", Doc: "A program image was executed."},
-	ProcessExit:  {Name: "process_exit", Category: "process", Type: "end", Doc: "A process ended, with all its threads."},
-	FileOpen:     {Name: "file_open", Category: "file", Type: "access", Doc: "A file was opened."},
+	ProcessExec:  {Name: "process_exec", Alias: "command", Category: "process", Types: []string{"start"}, Doc: "A program image was executed."},
+	ProcessExit:  {Name: "process_exit", Category: "process", Types: []string{"end"}, Doc: "A process ended, with all its threads."},
+	FileOpen:     {Name: "file_open", Category: "file", Types: []string{"access"}, Doc: "A file was opened."},
+	NetworkConnect: {Name: "network_connect", Category: "network", Types: []string{"connection", "start"},
+		Doc: "A process asked to connect an IP socket to a peer, whether or not the peer answered."},
 }
 
 // Info returns the description of c, that of ClassUnknown if there is none.

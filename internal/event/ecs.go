@@ -19,7 +19,7 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 		class := d.Event.Class.Info()
 		w.text("kind", "alert")
 		w.array("category", class.Category)
-		w.array("type", class.Type)
+		w.texts("type", class.Types)
 		w.text("action", class.Name)
 		w.text("id", d.ID)
 		w.number("sequence", d.Event.Sequence)
@@ -38,6 +38,7 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 	d.appendThreat(&w)
 	appendProcess(&w, d.Event)
 	appendFile(&w, d.Event)
+	appendNetwork(&w, d.Event)
 	w.object("user", "user.", func() {
 		w.id("id", uint64(d.Event.User.ID))
 		w.text("name", d.Event.User.Name)

@@ -3,7 +3,10 @@
 // Schema (ECS).
 package event
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Event is one decoded kernel record. The decoder fills it once; after that
 // nobody writes to it.
@@ -19,8 +22,9 @@ type Event struct {
 	Parent  Process // PID 0 if the kernel knows no parent
 	User    User
 
-	Exit Exit // process_exit
-	File File // file_open
+	Exit    Exit    // process_exit
+	File    File    // file_open
+	Network Network // network_connect
 
 	CgroupID uint64 // inode number of the cgroup v2 directory
 }
@@ -60,6 +64,13 @@ type File struct {
 	Read, Write bool
 	Create      bool // it was to be created if it did not exist
 	Truncate    bool // it was to be emptied
+}
+
+// Network is the peer that a socket was to be connected to.
+type Network struct {
+	Destination netip.Addr // the zero Addr if not known
+	Port        uint16
+	Transport   string // "tcp", "udp", or "" if it is another
 }
 
 // User is the identity an event happened under.

@@ -38,6 +38,10 @@ const (
 	FileOpenWrite
 	FileOpenCreate
 	FileOpenTruncate
+	DestinationIP
+	DestinationPort
+	NetworkTransport
+	NetworkType
 	fieldCount
 )
 
@@ -70,9 +74,11 @@ type FieldInfo struct {
 	Name    string // ECS name, or Bittern's own where ECS has none
 	Alias   string // other accepted name, or ""
 	Kind    Kind
-	Many    bool    // has several values at once; a literal holds if any value matches
-	Classes []Class // event classes that carry it
-	Doc     string  // one sentence
+	Address bool     // a string that is an IP address, in its canonical form
+	Values  []string // all that a string can be, if they are few
+	Many    bool     // has several values at once; a literal holds if any value matches
+	Classes []Class  // event classes that carry it
+	Doc     string   // one sentence
 }
 
 // The classes that carry a field.
@@ -81,6 +87,13 @@ var (
 	exec  = []Class{ProcessExec}
 	exit  = []Class{ProcessExit}
 	open  = []Class{FileOpen}
+	conn  = []Class{NetworkConnect}
+)
+
+// The values of network.transport and network.type.
+var (
+	transports   = []string{"tcp", "udp"}
+	networkTypes = []string{"ipv4", "ipv6"}
 )
 
 var fieldTable = [fieldCount]FieldInfo{
@@ -118,6 +131,12 @@ var fieldTable = [fieldCount]FieldInfo{
 	FileOpenWrite:     {Name: "file.open.write", Kind: Bool, Classes: open, Doc: "The file was opened for writing."},
 	FileOpenCreate:    {Name: "file.open.create", Kind: Bool, Classes: open, Doc: "The file was to be created if it did not exist (O_CREAT)."},
 	FileOpenTruncate:  {Name: "file.open.truncate", Kind: Bool, Classes: open, Doc: "The file was to be emptied (O_TRUNC)."},
+
+	DestinationIP: {Name: "destination.ip", Kind: String, Address: true, Classes: conn,
+		Doc: "IP address of the peer in its canonical form, that of an IPv4-mapped IPv6 address being IPv4."},
+	DestinationPort:  {Name: "destination.port", Kind: Number, Classes: conn, Doc: "Port of the peer."},
+	NetworkTransport: {Name: "network.transport", Kind: String, Values: transports, Classes: conn, Doc: "Protocol above IP: tcp or udp; not known if it is another."},
+	NetworkType:      {Name: "network.type", Kind: String, Values: networkTypes, Classes: conn, Doc: "Version of IP: ipv4 or ipv6."},
 }
 
 // Info returns the description of f; the zero FieldInfo if f is not a field.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,8 @@ func FuzzOutput(f *testing.F) {
 	f.Add("curl", "http://198.51.100.7/x", uint64(3), 0.5)
 	f.Add("a\nb\x00\x1b[2J", "\xff\xfe\\x41\\", uint64(math.MaxUint64), math.NaN())
 	f.Add("\"", "\u2028\u202e\u009b\U000e0041\ufffd", uint64(0), -1.0)
+	f.Add("\xc6\x33\x64\x07", "tcp", uint64(4)|443<<3, 1.0)
+	f.Add("\x20\x01\x0d\xb8 20 bytes tot", "udp\x1b", uint64(12), 1.0)
 	f.Add(`\`, "\xed\xa0\x80", uint64(1)<<53+1, math.Inf(1))
 	f.Fuzz(func(t *testing.T, a, b string, n uint64, confidence float64) {
 		d := fuzzed(a, b, n, confidence)
@@ -43,10 +46,12 @@ func fuzzed(a, b string, n uint64, confidence float64) *event.Detection {
 		WorkingDirectory: b, EntityID: a, ExecutableTruncated: n&1 != 0, CommandLineTruncated: n&2 != 0, WorkingDirectoryTruncated: n&4 != 0,
 	}
 	file := event.File{Path: b, PathTruncated: n&8 != 0, Read: n&16 != 0, Write: n&32 != 0, Create: n&64 != 0, Truncate: n&128 != 0}
+	address, _ := netip.AddrFromSlice([]byte(a)) // not known unless it has 4 or 16 bytes
+	network := event.Network{Destination: address.WithZone(b), Port: uint16(n), Transport: b}
 	ref := event.Ref{ID: a, Name: b}
 	d := &event.Detection{
 		ID: a,
-		Event: &event.Event{Class: event.Class(n % 8), File: file, Exit: event.Exit{Code: uint32(n >> 3), Signal: uint32(n >> 5), Runtime: time.Duration(n)}, Time: time.Unix(int64(n>>34), 0).UTC(), Process: p, Parent: p,
+		Event: &event.Event{Class: event.Class(n % 8), File: file, Network: network, Exit: event.Exit{Code: uint32(n >> 3), Signal: uint32(n >> 5), Runtime: time.Duration(n)}, Time: time.Unix(int64(n>>34), 0).UTC(), Process: p, Parent: p,
 			User: event.User{Name: a, ID: uint32(n), EffectiveID: uint32(n >> 8)}, Sequence: n, Epoch: n, CgroupID: n},
 		Rule: event.Rule{ID: a, Version: int(n), Name: b, Description: a, Severity: b, Hash: a},
 		Tags: []event.Tag{{Tactic: ref, Technique: ref, SubTechnique: ref, Confidence: confidence}},
@@ -94,6 +99,9 @@ func checkRoundTrip(t *testing.T, line []byte, class event.Class, a, b string) {
 		File struct {
 			Path string `json:"path"`
 		} `json:"file"`
+		Network struct {
+			Transport string `json:"transport"`
+		} `json:"network"`
 		Bittern struct {
 			Escaped  []string       `json:"escaped"`
 			Evidence map[string]any `json:"evidence"`
@@ -119,6 +127,10 @@ func checkRoundTrip(t *testing.T, line []byte, class event.Class, a, b string) {
 	if class == event.FileOpen {
 		path = b
 	}
+	transport := ""
+	if class == event.NetworkConnect {
+		transport = b
+	}
 	evidence, _ := doc.Bittern.Evidence["process.command_line"].(string)
 	for _, tc := range []struct{ field, got, want string }{
 		{"process.executable", doc.Process.Executable, a},
@@ -126,6 +138,7 @@ func checkRoundTrip(t *testing.T, line []byte, class event.Class, a, b string) {
 		{"process.args", doc.Process.Args[1], b},
 		{"process.command_line", doc.Process.CommandLine, a + " " + b},
 		{"file.path", doc.File.Path, path},
+		{"network.transport", doc.Network.Transport, transport},
 		{"bittern.evidence.process.command_line", evidence, a + " " + b},
 	} {
 		if got := restore(tc.field, tc.got); got != tc.want {

@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,6 +98,29 @@ func sampleOpen() *event.Detection {
 	return d
 }
 
+func sampleConnect() *event.Detection {
+	d := sample()
+	e := d.Event
+	e.Class = event.NetworkConnect
+	e.Process.WorkingDirectory, e.Process.ArgsCount = "", 0
+	e.Network = event.Network{Destination: netip.MustParseAddr("::ffff:198.51.100.7"), Port: 443, Transport: "tcp"}
+	d.Evidence = []event.Field{event.DestinationIP, event.DestinationPort, event.NetworkTransport, event.NetworkType}
+	return d
+}
+
+func sampleConnect6() *event.Detection {
+	d := sampleConnect()
+	d.Event.Network = event.Network{Destination: netip.MustParseAddr("2001:db8:0:0::1%eth0"), Port: 53, Transport: "udp"}
+	return d
+}
+
+// unknownPeer is what is written of a connection of which nothing is known.
+func unknownPeer() *event.Detection {
+	d := sampleConnect()
+	d.Event.Network = event.Network{}
+	return d
+}
+
 // hostileOpen has bytes in the file's path that are neither text nor harmless.
 func hostileOpen() *event.Detection {
 	d := sampleOpen()
@@ -152,6 +176,9 @@ func TestDetectionJSON(t *testing.T) {
 	golden(t, "exit.json", indented(t, sampleExit().AppendJSON(nil)))
 	golden(t, "killed.json", indented(t, sampleKilled().AppendJSON(nil)))
 	golden(t, "open.json", indented(t, sampleOpen().AppendJSON(nil)))
+	golden(t, "connect.json", indented(t, sampleConnect().AppendJSON(nil)))
+	golden(t, "connect-ipv6.json", indented(t, sampleConnect6().AppendJSON(nil)))
+	golden(t, "connect-unknown.json", indented(t, unknownPeer().AppendJSON(nil)))
 	golden(t, "hostile-open.json", append(hostileOpen().AppendJSON(nil), '\n'))
 }
 
@@ -168,7 +195,8 @@ func TestText(t *testing.T) {
 		var out []byte
 		for _, append1 := range []func([]byte, bool) []byte{
 			sample().AppendText, hostile().AppendText, unnamed.AppendText, sampleExit().AppendText, sampleKilled().AppendText,
-			sampleOpen().AppendText, hostileOpen().AppendText, sampleGap().AppendText, whole.AppendText,
+			sampleOpen().AppendText, hostileOpen().AppendText, sampleConnect().AppendText, sampleConnect6().AppendText, unknownPeer().AppendText,
+			sampleGap().AppendText, whole.AppendText,
 		} {
 			out = append(append1(out, colour), '\n')
 		}

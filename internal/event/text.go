@@ -69,6 +69,10 @@ func (l *line) ofClass(e *Event) {
 		if how := e.File.how(); len(how) > 0 {
 			l.word("open", strings.Join(how, ","))
 		}
+	case NetworkConnect:
+		if peer := e.Network.peer(); peer != "" {
+			l.word("dst", peer)
+		}
 	}
 }
 

@@ -31,6 +31,12 @@ func (e *Event) Strings(f Field, dst []string) []string {
 		return appendKnown(dst, e.File.Path)
 	case FileName:
 		return appendKnown(dst, baseName(e.File.Path))
+	case DestinationIP:
+		return appendKnown(dst, e.Network.ip())
+	case NetworkTransport:
+		return appendKnown(dst, e.Network.Transport)
+	case NetworkType:
+		return appendKnown(dst, e.Network.family())
 	}
 	return dst
 }
@@ -75,12 +81,15 @@ func (e *Event) Number(f Field) (value uint64, ok bool) {
 		return bit(e.File.Create), true
 	case FileOpenTruncate:
 		return bit(e.File.Truncate), true
+	case DestinationPort:
+		return uint64(e.Network.Port), true
 	}
 	return 0, false
 }
 
 // Set gives a field a value, to build events for rule tests. A process.name
-// sets an executable of that name, a file.name a path; process.args also sets the command line and
+// sets an executable of that name, a file.name a path, a network.type an address of
+// that type if there is none; process.args also sets the command line and
 // process.command_line the arguments, split at spaces.
 func (e *Event) Set(f Field, values ...string) error {
 	info := f.Info()
@@ -107,6 +116,8 @@ func (e *Event) Set(f Field, values ...string) error {
 		e.User.Name = values[0]
 	case FilePath, FileName:
 		e.File.Path = values[0]
+	case DestinationIP, NetworkTransport, NetworkType:
+		return e.Network.set(f, values[0])
 	default:
 		return fmt.Errorf("setting %s: not supported in a test", f)
 	}
@@ -153,6 +164,8 @@ func (e *Event) SetNumber(f Field, value uint64) error {
 		e.File.Create = value != 0
 	case FileOpenTruncate:
 		e.File.Truncate = value != 0
+	case DestinationPort:
+		e.Network.Port = uint16(value)
 	default:
 		return fmt.Errorf("setting %s: not a number", f)
 	}

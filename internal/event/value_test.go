@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -26,11 +27,19 @@ func TestEveryFieldCanBeSet(t *testing.T) {
 			}
 			continue
 		}
-		if err := ev.Set(info.Field, "x"); err != nil {
-			t.Error(err)
+		values := []string{"x"}
+		if info.Address {
+			values = []string{"198.51.100.7", "2001:db8::1"}
+		} else if info.Values != nil {
+			values = info.Values
 		}
-		if got := ev.Strings(info.Field, nil); !slices.Equal(got, []string{"x"}) {
-			t.Errorf("%s: got back %q", info.Name, got)
+		for _, value := range values {
+			if err := ev.Set(info.Field, value); err != nil {
+				t.Error(err)
+			}
+			if got := ev.Strings(info.Field, nil); !slices.Equal(got, []string{value}) {
+				t.Errorf("%s: got back %q, want %q", info.Name, got, value)
+			}
 		}
 		if err := ev.SetNumber(info.Field, 1); err == nil {
 			t.Errorf("%s: takes a number", info.Name)
@@ -38,6 +47,60 @@ func TestEveryFieldCanBeSet(t *testing.T) {
 		if err := ev.Set(info.Field, "x", "y"); (err == nil) != info.Many {
 			t.Errorf("%s: two values: %v", info.Name, err)
 		}
+	}
+}
+
+func TestValuesThatAFieldCannotHave(t *testing.T) {
+	for field, bad := range map[event.Field][]string{
+		event.DestinationIP:    {"", "x", "10.0.0.0/8", "10.0.0", "010.0.0.1", "[::1]"},
+		event.NetworkTransport: {"", "TCP", "sctp"},
+		event.NetworkType:      {"", "IPv4", "inet"},
+	} {
+		for _, value := range bad {
+			var ev event.Event
+			if err := ev.Set(field, value); err == nil {
+				t.Errorf("%s can be set to %q", field, value)
+			}
+			if got := ev.Strings(field, nil); len(got) > 0 {
+				t.Errorf("%s is %q after an error", field, got)
+			}
+		}
+	}
+}
+
+func TestAddressOfADestination(t *testing.T) {
+	for _, tt := range []struct{ addr, ip, family, in, notIn string }{
+		{"192.0.2.7", "192.0.2.7", "ipv4", "192.0.2.0/24", "::/0"},
+		{"::ffff:192.0.2.7", "192.0.2.7", "ipv4", "192.0.2.7/32", "192.0.2.8/29"},
+		{"2001:DB8:0::01", "2001:db8::1", "ipv6", "2001:db8::/32", "2001:db9::/32"},
+		{"fe80::1%eth0", "fe80::1", "ipv6", "fe80::/10", "0.0.0.0/0"},
+		{"::", "::", "ipv6", "::/0", "::1/128"},
+	} {
+		ev := event.Event{Network: event.Network{Destination: netip.MustParseAddr(tt.addr)}}
+		if got := ev.Strings(event.DestinationIP, nil); !slices.Equal(got, []string{tt.ip}) {
+			t.Errorf("%s: destination.ip is %q, want %q", tt.addr, got, tt.ip)
+		}
+		if got := ev.Strings(event.NetworkType, nil); !slices.Equal(got, []string{tt.family}) {
+			t.Errorf("%s: network.type is %q, want %q", tt.addr, got, tt.family)
+		}
+		if !ev.Contains(event.DestinationIP, netip.MustParsePrefix(tt.in)) {
+			t.Errorf("%s is not in %s", tt.addr, tt.in)
+		}
+		if ev.Contains(event.DestinationIP, netip.MustParsePrefix(tt.notIn)) {
+			t.Errorf("%s is in %s", tt.addr, tt.notIn)
+		}
+		if ev.Contains(event.FilePath, netip.MustParsePrefix(tt.in)) {
+			t.Errorf("file.path holds an address in %s", tt.in)
+		}
+	}
+	var unknown event.Event
+	for _, f := range []event.Field{event.DestinationIP, event.NetworkType, event.NetworkTransport} {
+		if got := unknown.Strings(f, nil); len(got) > 0 {
+			t.Errorf("%s is %q, though it is not known", f, got)
+		}
+	}
+	if unknown.Contains(event.DestinationIP, netip.MustParsePrefix("0.0.0.0/0")) || unknown.Contains(event.DestinationIP, netip.MustParsePrefix("::/0")) {
+		t.Error("an address that is not known is in a network")
 	}
 }
 
@@ -80,7 +143,7 @@ func TestClassesAreDocumented(t *testing.T) {
 	}
 	for _, c := range event.Classes() {
 		info := c.Info()
-		if row := "| `" + info.Name + "` | `" + info.Category + "`, `" + info.Type + "` |"; !strings.Contains(string(text), row) {
+		if row := "| `" + info.Name + "` | `" + info.Category + "`, `" + strings.Join(info.Types, "`, `") + "` |"; !strings.Contains(string(text), row) {
 			t.Errorf("docs/detections.md has no row %s", row)
 		}
 	}

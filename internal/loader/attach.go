@@ -36,8 +36,13 @@ func (k *Kernel) probeHooks(cfg Config) {
 		execMapNumbers: o.Numbers, execMapProcesses: o.Processes, execMapRows: o.Rows, execMapSequences: o.Sequences,
 		execMapSlots: o.Slots, execMapTexts: o.Texts, execMapWatched: o.Watched, execMapWorkspaces: o.Workspaces,
 	}
-	for class := range hookTable {
-		k.hooks[class] = probeHook(class, base, cfg.variables())
+	p := probe{maps: base, vars: cfg.variables(), cgroup: cfg.Cgroup}
+	if p.cgroup == "" {
+		// Without one, candidates that need it say so.
+		p.cgroup, _ = cgroupRoot()
+	}
+	for class := range sources {
+		k.hooks[class] = probeHook(class, p)
 	}
 }
 

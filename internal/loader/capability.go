@@ -3,12 +3,18 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
+
+// LeastKernel has all that the programs need: bpf_loop came with 5.17,
+// bpf_copy_from_user_task with 5.18. An older one is tried all the same, since
+// distributions carry features back.
+const LeastKernel = "5.18"
 
 // needs are the capabilities that loading and attaching takes. CAP_SYS_ADMIN
 // stands for the first two.
@@ -63,14 +69,33 @@ func missingCapabilities() ([]string, error) {
 // explainLoadError adds what a person can do about it.
 func explainLoadError(err error) error {
 	var rejected *ebpf.VerifierError
+	release, old := oldKernel()
 	switch {
+	case old:
+		return fmt.Errorf("loading eBPF programs: Bittern needs Linux %s or later, this is %s: %w", LeastKernel, release, err)
 	case errors.Is(err, unix.EPERM):
 		// The library suggests the limit on locked memory, which is lifted by now.
 		return fmt.Errorf("loading eBPF programs: %w (the kernel refuses: it may be locked down, or a container's seccomp filter forbids bpf)", err)
 	case errors.Is(err, ebpf.ErrNotSupported):
-		return fmt.Errorf("loading eBPF programs: %w (Bittern needs Linux 5.18 with CONFIG_DEBUG_INFO_BTF)", err)
+		return fmt.Errorf("loading eBPF programs: %w (Bittern needs Linux %s with CONFIG_DEBUG_INFO_BTF)", err, LeastKernel)
 	case errors.As(err, &rejected):
 		return fmt.Errorf("loading eBPF programs: the verifier of this kernel rejects one: %w", err)
 	}
 	return fmt.Errorf("loading eBPF programs: %w", err)
+}
+
+// oldKernel reports whether this kernel is older than LeastKernel.
+func oldKernel() (release string, old bool) {
+	var uts unix.Utsname
+	var have, least [2]int
+	if err := unix.Uname(&uts); err != nil {
+		return "", false
+	}
+	release = unix.ByteSliceToString(uts.Release[:])
+	for text, to := range map[string]*[2]int{release: &have, LeastKernel: &least} {
+		if _, err := fmt.Sscanf(text, "%d.%d", &to[0], &to[1]); err != nil {
+			return release, false
+		}
+	}
+	return release, slices.Compare(have[:], least[:]) < 0
 }

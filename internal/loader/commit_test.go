@@ -97,8 +97,8 @@ func TestSpill(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := drainMatches(t, k)
-	if len(all) != 1 || counters.Spills != 1 {
-		t.Fatalf("%d matches and %d spills, want one of each", len(all), counters.Spills)
+	if len(all) != 1 || counters.Total().Spills != 1 {
+		t.Fatalf("%d matches and %d spills, want one of each", len(all), counters.Total().Spills)
 	}
 	if got := len(all[0].Rules); got != n {
 		t.Fatalf("%d rules are to judge the event, want %d", got, n)

@@ -3,10 +3,13 @@ package loader
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"bittern/internal/event"
 )
@@ -110,6 +113,8 @@ func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 			Create:        flag(execRecordFlagRECORD_OPEN_CREATE),
 			Truncate:      flag(execRecordFlagRECORD_OPEN_TRUNCATE),
 		}
+	case event.NetworkConnect:
+		ev.Network = network(rec)
 	}
 	setArgs(&ev.Process, text(rec.Args))
 	setArgs(&ev.Parent, text(rec.ParentArgs))
@@ -117,6 +122,24 @@ func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 		return nil, outside
 	}
 	return ev, nil
+}
+
+// network is the peer of a network_connect record.
+func network(rec *execRecord) event.Network {
+	n := event.Network{Port: rec.Port}
+	switch rec.Family {
+	case 4:
+		n.Destination = netip.AddrFrom4([4]byte(rec.Address[:4]))
+	case 6:
+		n.Destination = netip.AddrFrom16(rec.Address)
+	}
+	switch rec.Transport {
+	case unix.IPPROTO_TCP:
+		n.Transport = "tcp"
+	case unix.IPPROTO_UDP:
+		n.Transport = "udp"
+	}
+	return n
 }
 
 // setArgs splits a block of arguments, each ended by NUL; the last end may have been

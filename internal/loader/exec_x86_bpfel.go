@@ -23,7 +23,7 @@ type execClassUse struct {
 type execControlBlock struct {
 	_     structs.HostLayout
 	Epoch uint64
-	InUse [4]execClassUse
+	InUse [5]execClassUse
 }
 
 type execCounter uint32
@@ -42,11 +42,12 @@ const (
 type execEventClass uint32
 
 const (
-	execEventClassEVENT_UNKNOWN      execEventClass = 0
-	execEventClassEVENT_PROCESS_EXEC execEventClass = 1
-	execEventClassEVENT_PROCESS_EXIT execEventClass = 2
-	execEventClassEVENT_FILE_OPEN    execEventClass = 3
-	execEventClassEVENT_CLASS_COUNT  execEventClass = 4
+	execEventClassEVENT_UNKNOWN         execEventClass = 0
+	execEventClassEVENT_PROCESS_EXEC    execEventClass = 1
+	execEventClassEVENT_PROCESS_EXIT    execEventClass = 2
+	execEventClassEVENT_FILE_OPEN       execEventClass = 3
+	execEventClassEVENT_NETWORK_CONNECT execEventClass = 4
+	execEventClassEVENT_CLASS_COUNT     execEventClass = 5
 )
 
 type execGramKey struct {
@@ -101,7 +102,8 @@ const (
 	execKeyFieldKEY_OPEN_WRITE                  execKeyField = 21
 	execKeyFieldKEY_OPEN_CREATE                 execKeyField = 22
 	execKeyFieldKEY_OPEN_TRUNCATE               execKeyField = 23
-	execKeyFieldKEY_FIELDS                      execKeyField = 24
+	execKeyFieldKEY_DESTINATION_PORT            execKeyField = 24
+	execKeyFieldKEY_FIELDS                      execKeyField = 25
 )
 
 type execKeyWay uint32
@@ -162,6 +164,11 @@ type execRecord struct {
 	ParentArgs       execSpan
 	ExitCode         uint32
 	FilePath         execSpan
+	Address          [16]uint8
+	Port             uint16
+	Family           uint8
+	Transport        uint8
+	Pad              uint32
 }
 
 type execRecordFlag uint32

@@ -151,7 +151,7 @@ func TestHookFollowsRules(t *testing.T) {
 	attached := func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return h.link != nil
+		return len(h.links) > 0
 	}
 	steps := []struct {
 		swap Swap

@@ -4,31 +4,61 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"bittern/internal/event"
 )
 
 // candidate is one way to learn of the events of a class.
 type candidate struct {
-	name    string // as the kernel names the hook
-	program string
-	misses  string // what it does not see, or what it costs; "" if nothing
+	name     string // as the kernel names the hook
+	programs []string
+	misses   string // what it does not see, or what it costs; "" if nothing
 }
 
-// hookTable lists the candidates of each class that has a choice, best first. The
-// hooks of process_exec and process_exit are not among them: they keep the process
-// table, and are always there.
-var hookTable = map[event.Class][]candidate{
-	event.FileOpen: {
-		{"lsm/file_open", "on_open_lsm", ""},
-		{"fexit/security_file_open", "on_open_fexit", ""},
-		{"tp_btf/sys_exit", "on_open_sys_exit", "opens by io_uring; costs every system call a little while a rule needs it"},
-	},
+// source is where the events of a class can come from: the object with the programs,
+// the candidates, best first, and something that makes such an event.
+type source struct {
+	load       func() (*ebpf.CollectionSpec, error)
+	candidates []candidate
+	test       func() error
+}
+
+// sources lists the classes that have a choice. The hooks of process_exec and
+// process_exit are not among them: they keep the process table, and are always there.
+var sources = map[event.Class]source{
+	event.FileOpen: {loadFile, []candidate{
+		{"lsm/file_open", []string{"on_open_lsm"}, ""},
+		{"fexit/security_file_open", []string{"on_open_fexit"}, ""},
+		{"tp_btf/sys_exit", []string{"on_open_sys_exit"}, "opens by io_uring; costs every system call a little while a rule needs it"},
+	}, openSomeFile},
+	event.NetworkConnect: {loadNetwork, []candidate{
+		{"cgroup/connect4, cgroup/connect6", []string{"on_connect4", "on_connect6"}, "datagrams sent by sockets that are not connected"},
+	}, connectSomewhere},
+}
+
+func openSomeFile() error {
+	file, err := os.Open("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// connectSomewhere connects a UDP socket, which sends nothing.
+func connectSomewhere() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}})
 }
 
 // fixedHooks are those that are always there.
@@ -63,28 +93,40 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("unsupported here: this kernel offers no hook for %s (%s)", e.Hook.Class, strings.Join(reasons, "; "))
 }
 
+// errNoCgroup is the reason of programs of cgroups where cgroup v2 is not mounted.
+var errNoCgroup = errors.New("no cgroup2 file system is mounted")
+
 // errSilent is the reason of a hook that attaches, and does not fire.
 var errSilent = errors.New("it attaches, and does not fire")
 
 // classHook is the hook of one class: found once, attached while a rule needs it.
 type classHook struct {
-	found   chan struct{} // closed when hook and programs are set
-	hook    Hook
-	objects *ebpf.Collection // nil if there is no hook
-	program *ebpf.Program
+	found       chan struct{} // closed when hook, objects and programs are set
+	hook        Hook
+	objects     *ebpf.Collection // nil if there is no hook
+	programs    []*ebpf.Program
+	attachTypes map[*ebpf.Program]ebpf.AttachType
+	cgroup      string // where programs of cgroups are attached
 
-	mu   sync.Mutex // guards link
-	link link.Link  // nil while detached
+	mu    sync.Mutex  // guards links
+	links []link.Link // none while detached
+}
+
+// probe is what finding a hook takes.
+type probe struct {
+	maps   map[string]*ebpf.Map // that all programs share
+	vars   map[string]any
+	cgroup string // to attach programs of cgroups to
 }
 
 // probeHook finds the best hook of a class: it loads and attaches each candidate in
-// turn and sees whether it fires. base holds the maps that all programs share.
-func probeHook(class event.Class, base map[string]*ebpf.Map, vars map[string]any) *classHook {
-	h := &classHook{found: make(chan struct{}), hook: Hook{Class: class}}
+// turn and sees whether it fires.
+func probeHook(class event.Class, p probe) *classHook {
+	h := &classHook{found: make(chan struct{}), hook: Hook{Class: class}, cgroup: p.cgroup}
 	go func() {
 		defer close(h.found)
-		for _, c := range hookTable[class] {
-			err := h.try(c, base, vars)
+		for _, c := range sources[class].candidates {
+			err := h.try(class, c, p)
 			if err == nil {
 				h.hook.Name, h.hook.Misses = c.name, c.misses
 				return
@@ -96,27 +138,29 @@ func probeHook(class event.Class, base map[string]*ebpf.Map, vars map[string]any
 }
 
 // try loads one candidate and keeps it if it works.
-func (h *classHook) try(c candidate, base map[string]*ebpf.Map, vars map[string]any) error {
-	spec, err := loadFile()
+func (h *classHook) try(class event.Class, c candidate, p probe) error {
+	spec, err := sources[class].load()
 	if err != nil {
 		return err
 	}
-	if spec.Programs[c.program] == nil {
-		return errors.New("not on this architecture")
+	for _, name := range c.programs {
+		if spec.Programs[name] == nil {
+			return errors.New("not on this architecture")
+		}
 	}
 	for name := range spec.Programs {
-		if name != c.program {
+		if !slices.Contains(c.programs, name) {
 			delete(spec.Programs, name)
 		}
 	}
 	shared := make(map[string]*ebpf.Map)
 	for name, m := range spec.Maps {
-		if known := base[name]; known != nil {
+		if known := p.maps[name]; known != nil {
 			m.MaxEntries = known.MaxEntries()
 			shared[name] = known
 		}
 	}
-	for name, value := range vars {
+	for name, value := range p.vars {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
@@ -125,30 +169,39 @@ func (h *classHook) try(c candidate, base map[string]*ebpf.Map, vars map[string]
 	if err != nil {
 		return err
 	}
-	h.objects, h.program = objects, objects.Programs[c.program]
-	if err := h.selfTest(); err != nil {
+	h.objects, h.programs, h.attachTypes = objects, nil, make(map[*ebpf.Program]ebpf.AttachType)
+	for _, name := range c.programs {
+		program := objects.Programs[name]
+		h.programs = append(h.programs, program)
+		h.attachTypes[program] = spec.Programs[name].AttachType
+	}
+	if err := h.selfTest(sources[class].test); err != nil {
 		objects.Close()
-		h.objects, h.program = nil, nil
+		h.objects, h.programs = nil, nil
 		return err
 	}
 	return nil
 }
 
-// selfTest attaches the program and opens a file, to see whether it is told.
-func (h *classHook) selfTest() error {
+// selfTest attaches the programs and does what they should be told of. For that,
+// programs of cgroups are attached to the one that this process is in.
+func (h *classHook) selfTest(act func() error) error {
 	self, fired := h.objects.Variables[fileVarSelfTestTgid], h.objects.Variables[fileVarSelfTestFired]
 	if err := self.Set(uint32(os.Getpid())); err != nil {
 		return err
+	}
+	watched := h.cgroup
+	defer func() { h.cgroup = watched }()
+	if own, err := ownCgroup(); err == nil {
+		h.cgroup = own
 	}
 	if err := h.attach(); err != nil {
 		return err
 	}
 	defer h.detach()
-	file, err := os.Open("/proc/self/status")
-	if err != nil {
+	if err := act(); err != nil {
 		return err
 	}
-	file.Close()
 	var n uint64
 	if err := fired.Get(&n); err != nil {
 		return err
@@ -163,34 +216,52 @@ func (h *classHook) selfTest() error {
 func (h *classHook) attach() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.link != nil {
+	if len(h.links) > 0 {
 		return nil
 	}
-	var err error
-	if h.program.Type() == ebpf.LSM {
-		h.link, err = link.AttachLSM(link.LSMOptions{Program: h.program})
-	} else {
-		h.link, err = link.AttachTracing(link.TracingOptions{Program: h.program})
+	for _, p := range h.programs {
+		l, err := h.attachProgram(p)
+		if err != nil {
+			return errors.Join(err, h.detachLocked())
+		}
+		h.links = append(h.links, l)
 	}
-	return err
+	return nil
+}
+
+func (h *classHook) attachProgram(p *ebpf.Program) (link.Link, error) {
+	switch p.Type() {
+	case ebpf.LSM:
+		return link.AttachLSM(link.LSMOptions{Program: p})
+	case ebpf.CGroupSockAddr:
+		if h.cgroup == "" {
+			return nil, errNoCgroup
+		}
+		return link.AttachCgroup(link.CgroupOptions{Path: h.cgroup, Attach: h.attachTypes[p], Program: p})
+	}
+	return link.AttachTracing(link.TracingOptions{Program: p})
 }
 
 // detach ends them.
 func (h *classHook) detach() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.link == nil {
-		return nil
+	return h.detachLocked()
+}
+
+func (h *classHook) detachLocked() error {
+	var errs []error
+	for _, l := range h.links {
+		errs = append(errs, l.Close())
 	}
-	l := h.link
-	h.link = nil
-	return l.Close()
+	h.links = nil
+	return errors.Join(errs...)
 }
 
 // need attaches the hook for a rule, once it is known which that is.
 func (h *classHook) need() error {
 	<-h.found
-	if h.program == nil {
+	if h.objects == nil {
 		return &UnsupportedError{h.hook}
 	}
 	if err := h.attach(); err != nil {

@@ -53,6 +53,7 @@ var keyFields = map[event.Field]execKeyField{
 	event.FileOpenWrite:                     execKeyFieldKEY_OPEN_WRITE,
 	event.FileOpenCreate:                    execKeyFieldKEY_OPEN_CREATE,
 	event.FileOpenTruncate:                  execKeyFieldKEY_OPEN_TRUNCATE,
+	event.DestinationPort:                   execKeyFieldKEY_DESTINATION_PORT,
 }
 
 // table says which index map a key is in.

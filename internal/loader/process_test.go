@@ -59,7 +59,7 @@ func TestUnknownParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if parent.Executable != executable || parent.CommandLine != "" || !parent.CommandLineTruncated || counters.UnknownParents != 1 {
+	if parent.Executable != executable || parent.CommandLine != "" || !parent.CommandLineTruncated || counters.Total().UnknownParents != 1 {
 		t.Errorf("parent %+v, counters %+v", parent, counters)
 	}
 }

@@ -10,36 +10,61 @@ import (
 
 // Counters are sums over all CPUs since the programs were loaded.
 type Counters struct {
+	Classes   map[event.Class]ClassCounters
+	Untracked uint64 // processes that the full process table could not take
+}
+
+// ClassCounters are those of one event class.
+type ClassCounters struct {
 	Events         uint64 // judged
 	Matches        uint64 // events with at least one surviving clause
 	Spills         uint64 // matches with more survivors than a record names
 	UnknownParents uint64 // events whose parent was not in the process table
-	Untracked      uint64 // processes that the full process table could not take
 	LostRingFull   uint64 // matches that found no room in the ring
 	LostBusy       uint64 // events that found all workspaces of their CPU taken
 }
 
+// Total adds up the classes.
+func (c Counters) Total() ClassCounters {
+	var sum ClassCounters
+	for _, n := range c.Classes {
+		sum.Events += n.Events
+		sum.Matches += n.Matches
+		sum.Spills += n.Spills
+		sum.UnknownParents += n.UnknownParents
+		sum.LostRingFull += n.LostRingFull
+		sum.LostBusy += n.LostBusy
+	}
+	return sum
+}
+
 // Counters reads the kernel's counters.
 func (k *Kernel) Counters() (Counters, error) {
-	var c Counters
-	for counter, to := range map[execCounter]*uint64{
-		execCounterCOUNTER_EVENTS:          &c.Events,
-		execCounterCOUNTER_MATCHES:         &c.Matches,
-		execCounterCOUNTER_SPILLS:          &c.Spills,
-		execCounterCOUNTER_UNKNOWN_PARENTS: &c.UnknownParents,
-		execCounterCOUNTER_UNTRACKED:       &c.Untracked,
-		execCounterCOUNTER_LOST_RING_FULL:  &c.LostRingFull,
-		execCounterCOUNTER_LOST_BUSY:       &c.LostBusy,
-	} {
+	c := Counters{Classes: make(map[event.Class]ClassCounters)}
+	var err error
+	read := func(class event.Class, counter execCounter) (sum uint64) {
 		var perCPU []uint64
-		if err := k.objects.Counters.Lookup(uint32(counter), &perCPU); err != nil {
-			return c, fmt.Errorf("reading kernel counter %d: %w", counter, err)
+		at := uint32(class)*uint32(execCounterCOUNTER_COUNT) + uint32(counter)
+		if e := k.objects.Counters.Lookup(at, &perCPU); e != nil && err == nil {
+			err = fmt.Errorf("reading kernel counter %d of %s: %w", counter, class, e)
 		}
 		for _, n := range perCPU {
-			*to += n
+			sum += n
+		}
+		return sum
+	}
+	for _, class := range event.Classes() {
+		c.Classes[class] = ClassCounters{
+			Events:         read(class, execCounterCOUNTER_EVENTS),
+			Matches:        read(class, execCounterCOUNTER_MATCHES),
+			Spills:         read(class, execCounterCOUNTER_SPILLS),
+			UnknownParents: read(class, execCounterCOUNTER_UNKNOWN_PARENTS),
+			LostRingFull:   read(class, execCounterCOUNTER_LOST_RING_FULL),
+			LostBusy:       read(class, execCounterCOUNTER_LOST_BUSY),
 		}
 	}
-	return c, nil
+	c.Untracked = read(event.ClassUnknown, execCounterCOUNTER_UNTRACKED)
+	return c, err
 }
 
 // SlotUsage is how full the slots of a class are.
@@ -92,9 +117,8 @@ func (k *Kernel) Programs() ([]ProgramInfo, error) {
 	var all []ProgramInfo
 	programs := []*ebpf.Program{k.objects.OnExec, k.objects.OnFork, k.objects.OnExit, k.objects.Seed}
 	for _, h := range k.hooks {
-		if <-h.found; h.program != nil {
-			programs = append(programs, h.program)
-		}
+		<-h.found
+		programs = append(programs, h.programs...)
 	}
 	for _, p := range programs {
 		info, err := p.Info()

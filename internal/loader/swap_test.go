@@ -130,6 +130,9 @@ func TestSwapIsAtomic(t *testing.T) {
 		swaps       int
 	}{{"fast", false, false, 20_000}, {"slow", true, false, 20_000}, {"fence", false, true, 50}} {
 		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() {
+				c.swaps /= 10
+			}
 			k := loadForTest(t, Config{Slots: 512, Keys: 64, Cells: 2048})
 			if c.fence {
 				k.fence = k.grace.wait

@@ -21,6 +21,7 @@ import (
 // loadForTest loads the maps and programs without attaching anything.
 func loadForTest(t testing.TB, cfg Config) *Kernel {
 	t.Helper()
+	require.Kernel(t, LeastKernel)
 	require.BPF(t)
 	cfg.Log = slog.New(slog.DiscardHandler)
 	if err := cfg.Validate(); err != nil {
@@ -121,6 +122,15 @@ func (c *court) file(cpu int, ev *event.Event) []byte {
 	rec.Uid, rec.Euid, rec.Gid, rec.Egid = ev.User.ID, ev.User.EffectiveID, ev.User.GID, ev.User.EffectiveGID
 	rec.ArgsCount = ev.Process.ArgsCount
 	rec.ExitCode = ev.Exit.Code<<8 | ev.Exit.Signal
+	rec.Port = ev.Network.Port
+	if to := ev.Network.Destination; to.IsValid() {
+		rec.Family = 4
+		if to.Is6() {
+			rec.Family = 6
+		}
+		copy(rec.Address[:], to.AsSlice())
+	}
+	rec.Transport = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}[ev.Network.Transport]
 	for _, f := range []struct {
 		set  bool
 		flag execRecordFlag

@@ -37,6 +37,9 @@ func (l *literal) eval(ev *event.Event) bool {
 		value, ok := ev.Number(l.field)
 		return ok && value == l.number
 	}
+	if l.op == opNetwork {
+		return ev.Contains(l.field, l.network)
+	}
 	var space [manyValues]string
 	for _, value := range ev.Strings(l.field, space[:0]) {
 		if l.holds(value) {

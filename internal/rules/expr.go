@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"net/netip"
 	"regexp"
 	"regexp/syntax"
 
@@ -31,11 +32,12 @@ type literal struct {
 	op    operator
 	fold  bool // compare ASCII letters without case; text is then in lower case
 
-	text   string         // opEquals, opContains, opStartsWith, opEndsWith
-	glob   []string       // opGlob: the parts between "*"; see globAny
-	number uint64         // opNumber
-	re     *regexp.Regexp // opRegexp
-	syntax *syntax.Regexp // opRegexp: simplified tree of what re matches, folding made explicit
+	text    string         // opEquals, opContains, opStartsWith, opEndsWith
+	glob    []string       // opGlob: the parts between "*"; see globAny
+	number  uint64         // opNumber
+	re      *regexp.Regexp // opRegexp
+	syntax  *syntax.Regexp // opRegexp: simplified tree of what re matches, folding made explicit
+	network netip.Prefix   // opNetwork
 
 	pos    Position
 	source string // as written, for messages: "process.executable|endswith: /curl"
@@ -51,6 +53,7 @@ const (
 	opGlob                // value matches a pattern with wildcards
 	opRegexp              // re matches somewhere in the value
 	opNumber              // number or boolean field equals number
+	opNetwork             // value is an address in network
 )
 
 // globAny stands for one arbitrary byte ("?") inside a part of literal.glob.

@@ -11,7 +11,7 @@ import (
 	"bittern/internal/event"
 )
 
-var modifiers = []string{"contains", "startswith", "endswith", "re", "all", "cased", "nocase"}
+var modifiers = []string{"contains", "startswith", "endswith", "re", "cidr", "all", "cased", "nocase"}
 
 // otherFields are names that other rule forms use for fields of ours.
 var otherFields = map[string]event.Field{
@@ -26,6 +26,11 @@ var otherFields = map[string]event.Field{
 	"proc.name":         event.ProcessName,
 	"proc.cmdline":      event.ProcessCommandLine,
 	"proc.pname":        event.ProcessParentName,
+	"DestinationIp":     event.DestinationIP,
+	"DestinationPort":   event.DestinationPort,
+	"fd.sip":            event.DestinationIP,
+	"fd.sport":          event.DestinationPort,
+	"fd.l4proto":        event.NetworkTransport,
 }
 
 const emptyHint = "write '' for the empty string"
@@ -33,7 +38,7 @@ const emptyHint = "write '' for the empty string"
 // comparison is a key of a selection: a field, and how it is compared.
 type comparison struct {
 	field  event.Field
-	how    string // contains, startswith, endswith, re, or "" for the whole value
+	how    string // contains, startswith, endswith, re, cidr, or "" for the whole value
 	all    bool   // each value of the list must hold, not just one
 	fold   bool
 	source string // as written
@@ -102,6 +107,9 @@ func (r *reader) comparison(e entry, classes []event.Class) (*comparison, bool) 
 			r.errorf(e.key, fmt.Sprintf("write %s alone; a list of values means any of them", field),
 				"modifier %s needs a string field, and %s is a %s", modifier, field, field.Info().Kind)
 			return nil, false
+		case modifier == "cidr" && !field.Info().Address:
+			r.errorf(e.key, addressFields(), "modifier cidr needs a field that is an IP address, and %s is not", field)
+			return nil, false
 		}
 		switch modifier {
 		case "all":
@@ -119,6 +127,10 @@ func (r *reader) comparison(e entry, classes []event.Class) (*comparison, bool) 
 	}
 	if c.fold && slices.Contains(given, "cased") {
 		r.errorf(e.key, "cased is the default", "modifiers cased and nocase exclude each other")
+		return nil, false
+	}
+	if c.fold && c.how == "cidr" {
+		r.errorf(e.key, "leave nocase out", "modifiers cidr and nocase exclude each other")
 		return nil, false
 	}
 	if c.all && e.value.Kind != yaml.SequenceNode {
@@ -175,6 +187,8 @@ func (r *reader) one(c *comparison, n *yaml.Node) expr {
 		return nil
 	case c.how == "re":
 		return r.regexp(l, n)
+	case c.how == "cidr":
+		return r.network(l, n)
 	}
 	return r.wildcards(l, n, c.how)
 }
@@ -229,6 +243,9 @@ func (r *reader) wildcards(l *literal, n *yaml.Node, how string) expr {
 	l.op, l.text, l.glob = parts.normalise()
 	if l.op == opContains && l.text == "" {
 		r.errorf(n, "leave the key out", "%q matches every value of %s", clip(n.Value), l.field)
+		return nil
+	}
+	if l.op == opEquals && !r.possible(l, n) {
 		return nil
 	}
 	return l

@@ -78,7 +78,8 @@ func KernelField(f event.Field) bool {
 		event.ProcessParentExecutableTruncated, event.ProcessParentCommandLineTruncated,
 		event.ProcessExitCode, event.ProcessExitSignal,
 		event.FilePath, event.FilePathTruncated,
-		event.FileOpenRead, event.FileOpenWrite, event.FileOpenCreate, event.FileOpenTruncate:
+		event.FileOpenRead, event.FileOpenWrite, event.FileOpenCreate, event.FileOpenTruncate,
+		event.DestinationPort:
 		return true
 	}
 	return false

@@ -87,6 +87,9 @@ func edgeCost(k Key) int {
 	return 500
 }
 
+// busyPorts are those that most connections go to: DNS, HTTP, HTTPS.
+var busyPorts = []uint64{53, 80, 443}
+
 func numberCost(k Key) int {
 	info := k.Field.Info()
 	switch {
@@ -102,6 +105,10 @@ func numberCost(k Key) int {
 		return costLimit - 1
 	case info.Kind == event.Bool:
 		return 10_000
+	case k.Field == event.DestinationPort && slices.Contains(busyPorts, k.Number):
+		return costMost
+	case k.Field == event.DestinationPort:
+		return 2_000
 	case k.Field == event.ProcessPID:
 		return costMin
 	case k.Number == 0: // root

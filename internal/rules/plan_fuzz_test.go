@@ -13,7 +13,7 @@ import (
 var textFields = []event.Field{
 	event.ProcessCommandLine, event.ProcessExecutable, event.ProcessName, event.ProcessArgs,
 	event.ProcessWorkingDirectory, event.ProcessParentName, event.ProcessParentExecutable, event.UserName,
-	event.FilePath, event.FileName,
+	event.FilePath, event.FileName, event.NetworkTransport,
 }
 
 // eventWith returns an event whose fields all have the given value.
@@ -23,7 +23,8 @@ func eventWith(value string) *event.Event {
 		Executable: value, Invoked: value + "x", WorkingDirectory: value,
 		CommandLine: value, Args: strings.Split(value, " "),
 	}
-	return &event.Event{Class: event.ProcessExec, Process: p, Parent: p, User: event.User{Name: value}, File: event.File{Path: value}}
+	return &event.Event{Class: event.ProcessExec, Process: p, Parent: p, User: event.User{Name: value}, File: event.File{Path: value},
+		Network: event.Network{Transport: value}}
 }
 
 // FuzzRegexpPlan: if an expression matches, the plan passes, whichever way the

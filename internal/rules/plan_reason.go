@@ -26,8 +26,9 @@ func weakReason(l *literal, groups []draftGroup) string {
 
 func weakCause(l *literal) string {
 	_, isName := pathOfName(l.field)
+	info := l.field.Info()
 	switch {
-	case !KernelField(l.field) && l.field.Info().Kind != event.String:
+	case !KernelField(l.field) && (info.Kind != event.String || info.Address || info.Values != nil):
 		return "the kernel does not know " + l.field.String()
 	case l.field == event.UserName:
 		return "user names are looked up in user space"

@@ -144,7 +144,7 @@ func (r *reader) testEvent(ev *event.Event, entries []entry) {
 
 func precedence(f event.Field) int {
 	switch f {
-	case event.ProcessName, event.ProcessParentName, event.FileName:
+	case event.ProcessName, event.ProcessParentName, event.FileName, event.NetworkType:
 		return 0
 	case event.ProcessCommandLine:
 		return 1
@@ -179,7 +179,15 @@ func (r *reader) example(x *example) bool {
 			r.wrongType(item, what, "a string", quoteHint(item, emptyHint))
 			return false
 		}
-		x.texts = append(x.texts, item.Value)
+		text := item.Value
+		if x.field.Info().Address {
+			addr, ok := r.address(item, text, x.field)
+			if !ok {
+				return false
+			}
+			text = addr
+		}
+		x.texts = append(x.texts, text)
 	}
 	return true
 }

@@ -82,6 +82,11 @@ type HarnessTrial struct {
 				Offset uint16
 				Length uint16
 			}
+			Address   [16]uint8
+			Port      uint16
+			Family    uint8
+			Transport uint8
+			Pad       uint32
 		}
 		Data [36864]int8
 	}

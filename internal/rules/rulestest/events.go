@@ -1,6 +1,7 @@
 package rulestest
 
 import (
+	"net/netip"
 	"strings"
 
 	"bittern/internal/event"
@@ -36,6 +37,8 @@ func (g *Generator) EventFor(class event.Class) *event.Event {
 		ev.Exit = g.exit()
 	case event.FileOpen:
 		ev.File = g.file()
+	case event.NetworkConnect:
+		ev.Network = g.network()
 	}
 	if class != event.ProcessExec {
 		ev.Process.ArgsCount, ev.Process.WorkingDirectory, ev.Process.WorkingDirectoryTruncated = 0, "", false
@@ -63,6 +66,19 @@ func (g *Generator) file() event.File {
 		Path: g.spoil(g.value(event.FilePath)), PathTruncated: g.oneIn(8),
 		Read: !g.oneIn(4), Write: g.oneIn(2), Create: g.oneIn(4), Truncate: g.oneIn(4),
 	}
+}
+
+// network is a peer, of which nothing may be known.
+func (g *Generator) network() event.Network {
+	n := event.Network{Port: uint16(pick(g, ports)), Transport: pick(g, []string{"tcp", "udp", ""})}
+	if g.oneIn(12) {
+		return n
+	}
+	n.Destination = netip.MustParseAddr(g.value(event.DestinationIP))
+	if n.Destination.Is4() && g.oneIn(3) {
+		n.Destination = netip.AddrFrom16(n.Destination.As16()) // mapped into IPv6
+	}
+	return n
 }
 
 func (g *Generator) process(limit int) event.Process {

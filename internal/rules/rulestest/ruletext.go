@@ -83,6 +83,9 @@ func (g *Generator) comparison(v vocabulary) (key string, values []string) {
 	}
 	field := pick(g, v.strings)
 	how := pick(g, []string{"", "contains", "startswith", "endswith", "re", "glob"})
+	if field.Info().Address && g.oneIn(2) {
+		how = "cidr"
+	}
 	for range n {
 		values = append(values, quote(g.operand(field, how)))
 	}
@@ -93,7 +96,7 @@ func (g *Generator) comparison(v vocabulary) (key string, values []string) {
 	if g.oneIn(4) {
 		key += "|all"
 	}
-	if g.oneIn(3) {
+	if how != "cidr" && g.oneIn(3) {
 		key += "|nocase"
 	}
 	return key, values
@@ -102,6 +105,12 @@ func (g *Generator) comparison(v vocabulary) (key string, values []string) {
 // operand returns a value or pattern that some events' values satisfy.
 func (g *Generator) operand(f event.Field, how string) string {
 	value := g.value(f)
+	switch {
+	case how == "cidr":
+		return g.networkOf(value)
+	case how == "" && (f.Info().Address || f.Info().Values != nil): // any other is an error
+		return value
+	}
 	if len(value) > maxOperand {
 		value = longText(g.between(rules.MaxKeyBytes-2, rules.MaxKeyBytes+4))
 	}
@@ -119,13 +128,17 @@ func (g *Generator) operand(f event.Field, how string) string {
 	case "glob":
 		hole := pick(g, []string{"*", "?", "*?", "**"})
 		head, _, tail := g.cut(after)
-		return orSome(pick(g, []string{
+		p := pick(g, []string{
 			escapeWildcards(before) + hole + escapeWildcards(after),
 			escapeWildcards(part) + hole,
 			hole + escapeWildcards(part),
 			hole + escapeWildcards(part) + "*",
 			escapeWildcards(before) + hole + escapeWildcards(head) + "*" + escapeWildcards(tail),
-		}))
+		})
+		if strings.Trim(p, "*") == "" { // says nothing
+			return "?*"
+		}
+		return p
 	case "contains":
 		if g.oneIn(2) { // as short as a gram
 			runes := []rune(part)

@@ -1,6 +1,7 @@
 package rulestest
 
 import (
+	"net/netip"
 	"strconv"
 
 	"bittern/internal/event"
@@ -26,6 +27,13 @@ var (
 	exitCodes = []uint32{0, 1, 2, 255}
 	signals   = []uint32{0, 9, 11}
 
+	addresses = []string{
+		"127.0.0.1", "0.0.0.0", "10.0.0.1", "10.1.2.3", "192.168.1.10", "198.51.100.7", "169.254.169.254", "255.255.255.255",
+		"::1", "::", "fe80::1", "2001:db8::1", "2001:db8:a::c0de", "fd00:ec2::254", "ff02::fb",
+	}
+	prefixLengths = []int{0, 1, 7, 8, 9, 16, 24, 31, 32, 64, 96, 127, 128}
+	ports         = []uint32{0, 22, 53, 443, 4444, 65535}
+
 	// lengths are those around the limits of the kernel's tables and buffers.
 	lengths = []int{30, 125, 126, 127, 128, 129, 130, 255, 256, 1024, 4095, 4096}
 
@@ -34,6 +42,7 @@ var (
 		event.ProcessExecutable: 3, event.ProcessCommandLine: 3, event.ProcessArgs: 2, event.UserID: 2,
 		event.ProcessExitCode: 4, event.ProcessExitSignal: 4,
 		event.FilePath: 6, event.FileName: 3, event.FileOpenRead: 2, event.FileOpenWrite: 2,
+		event.DestinationIP: 6, event.DestinationPort: 6, event.NetworkTransport: 2, event.NetworkType: 2,
 	}
 )
 
@@ -61,14 +70,28 @@ func numbersOf(f event.Field) []uint32 {
 		return exitCodes
 	case event.ProcessExitSignal:
 		return signals
+	case event.DestinationPort:
+		return ports
 	}
 	return uids
 }
 
 func itoa[T int | uint32](n T) string { return strconv.FormatInt(int64(n), 10) }
 
+// networkOf returns a network that the address is in.
+func (g *Generator) networkOf(address string) string {
+	addr := netip.MustParseAddr(address)
+	return netip.PrefixFrom(addr, min(pick(g, prefixLengths), addr.BitLen())).Masked().String()
+}
+
 // value returns a value as an event may have for the field, valid UTF-8.
 func (g *Generator) value(f event.Field) string {
+	if values := f.Info().Values; values != nil {
+		return pick(g, values)
+	}
+	if f.Info().Address {
+		return pick(g, addresses)
+	}
 	if g.oneIn(12) {
 		return longText(pick(g, lengths))
 	}
