@@ -34,7 +34,18 @@ build: ## build bin/bittern
 test: ## set up, and run every test, those that need root and BPF included
 	scripts/setup.sh test
 	$(GO) vet ./...
-	$(GO) test $(TEST_EXEC) $(TESTFLAGS) ./...
+	$(GO) test $(TEST_EXEC) $(TESTFLAGS) $$($(GO) list ./... | grep -v internal/vm)
+	$(MAKE) --no-print-directory test-vm
+
+.PHONY: test-vm
+test-vm: ## run the kernel tests on other kernels, in QEMU; VM=6.1-plain for one of scripts/vm/matrix
+	scripts/setup.sh test
+	$(GO) test -v -timeout 25m $(TESTFLAGS) -run '$(if $(VM),^TestKernels$$/^$(VM)$$)' ./internal/vm
+
+.PHONY: test-kernel
+test-kernel: ## run the kernel tests on the kernel of this machine, as test-vm does in its guests
+	scripts/vm/build.sh bin/kernel
+	$(SUDO) bin/kernel/guest bin/kernel/tests
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no privileges and no set-up
@@ -47,7 +58,7 @@ race: ## run the tests that need no privileges under the race detector
 .PHONY: cover
 cover: ## run every test and print the coverage by package
 	@mkdir -p $(CACHE)
-	$(GO) test $(TEST_EXEC) -coverpkg=./... -coverprofile=$(CACHE)/cover.out ./...
+	$(GO) test $(TEST_EXEC) -coverpkg=./... -coverprofile=$(CACHE)/cover.out $$($(GO) list ./... | grep -v internal/vm)
 	@$(GO) tool cover -func=$(CACHE)/cover.out | tail -n 1
 
 .PHONY: fuzz
@@ -64,7 +75,7 @@ bench: ## run the benchmarks: parts, then the agent as a whole on 4,096 rules
 lint: ## check style and dependencies: Go, C, shell
 	$(LINTER) run ./...
 	scripts/clang-format.sh --check
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh scripts/vm/*.sh .ci/run
 
 .PHONY: format
 format: ## format Go and C in place

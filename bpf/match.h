@@ -26,16 +26,16 @@
 static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
 {
 	__u32 bits = cell;
-	__u32 at = (cell >> 32) & (MAX_BLOCKS - 1);
+	__u32 group = (cell >> 48) & (GROUPS - 1), block = (cell >> 32) & (MAX_BLOCKS - 1);
+	__u64 at = MASKED(group * MAX_BLOCKS | block, GROUPS * MAX_BLOCKS - 1);
 	__u32 n;
 
-	at |= ((cell >> 48) & (GROUPS - 1)) * MAX_BLOCKS;
 	if (!bits)
 		return;
 	if (!s->hits[at]) {
 		n = s->dirty_count;
 		if (n < GROUPS * MAX_BLOCKS) {
-			s->dirty[n] = at;
+			s->dirty[MASKED(n, GROUPS * MAX_BLOCKS - 1)] = at;
 			s->dirty_count = n + 1;
 		}
 	}
@@ -60,31 +60,32 @@ static long hit_cell_at(__u32 i, void *ctx)
 }
 
 /*
- * Nearly every row has one cell: those with more pay for the loop. Not inline: that
- * spares the verifier a fifth of its work.
+ * Nearly every row has one cell: those with more pay for the loop. A global function, so
+ * that the verifier looks at it once and not once for each kind of key.
  */
-static __noinline void hit_row(struct match_scratch *s, __u32 row)
+__noinline int hit_row(struct match_scratch *s, __u32 row)
 {
 	__u64 *place = bpf_map_lookup_elem(&rows, &row);
 	struct row_walk walk = { .s = s };
 	__u64 span, *cell;
 	__u32 count;
 
-	if (!place)
-		return;
+	if (!s || !place)
+		return 0;
 	span = *(volatile __u64 *)place;
 	count = span;
 	walk.offset = span >> 32;
 	if (!count)
-		return;
+		return 0;
 	cell = bpf_map_lookup_elem(&cells, &walk.offset);
 	if (!cell)
-		return;
+		return 0;
 	hit_cell(s, *(volatile __u64 *)cell);
 	if (count > 1) {
 		walk.offset++;
 		bpf_loop(count - 1, hit_cell_at, &walk, 0);
 	}
+	return 0;
 }
 
 struct judge_walk {
@@ -93,12 +94,13 @@ struct judge_walk {
 	__u32 class;
 };
 
-/* Position of the lowest set bit, without branches. x must not be 0. */
+/*
+ * Position of the lowest set bit: how many are clear below it. Without branches, each of
+ * which would double what the verifier has to look at. x must not be 0.
+ */
 static __always_inline __u32 lowest_bit(__u32 x)
 {
-	x &= -x;
-	return !!(x & 0xaaaaaaaa) | !!(x & 0xcccccccc) << 1 | !!(x & 0xf0f0f0f0) << 2 |
-	       !!(x & 0xff00ff00) << 3 | !!(x & 0xffff0000) << 4;
+	return __builtin_popcount(~x & (x - 1));
 }
 
 /*

@@ -18,11 +18,6 @@
 #define NAME_BYTES 255
 #define PATH_STEPS 256 /* names and mounts crossed; deeper is truncated */
 
-struct path_scratch {
-	/* The path grows downwards from PATH_BYTES; the rest is room to overrun. */
-	char bytes[2 * PATH_BYTES + NAME_BYTES + 1];
-};
-
 /* A struct path, copied out of the kernel. */
 struct place {
 	struct vfsmount *mnt;
@@ -40,13 +35,18 @@ static __always_inline struct place place_of(const struct path *p)
 }
 
 struct path_walk {
-	struct path_scratch *s;
 	struct dentry *dentry, *root_dentry;
 	struct mount *mount;
 	struct vfsmount *mnt, *root_mount;
 	struct dentry *mount_root; /* of mnt */
 	__u32 start;		   /* the path is bytes[start] to bytes[PATH_BYTES - 1] */
 	bool done;
+};
+
+struct path_scratch {
+	/* The path grows downwards from PATH_BYTES; the rest is room to overrun. */
+	char bytes[2 * PATH_BYTES + NAME_BYTES + 1];
+	struct path_walk walk; /* not on the stack, which is short of room */
 };
 
 static __always_inline void enter_mount(struct path_walk *w, struct mount *mount)
@@ -58,18 +58,18 @@ static __always_inline void enter_mount(struct path_walk *w, struct mount *mount
 	w->mount_root = BPF_CORE_READ(mnt, mnt_root);
 }
 
-static __always_inline bool prepend(struct path_walk *w, const unsigned char *name, __u32 length)
+static __always_inline bool prepend(struct path_scratch *s, const unsigned char *name, __u32 length)
 {
-	__u32 start = w->start;
+	__u32 start = s->walk.start;
 
 	if (length > NAME_BYTES || length + 1 > start)
 		return false;
 	start = (start - length) & (2 * PATH_BYTES - 1);
-	if (bpf_probe_read_kernel(&w->s->bytes[start], length & NAME_BYTES, name))
+	if (bpf_probe_read_kernel(&s->bytes[start], length & NAME_BYTES, name))
 		return false;
 	start = (start - 1) & (2 * PATH_BYTES - 1);
-	w->s->bytes[start] = '/';
-	w->start = start;
+	s->bytes[start] = '/';
+	s->walk.start = start;
 	return true;
 }
 
@@ -96,7 +96,8 @@ static __always_inline void read_names(struct dentry_names *d, struct dentry *de
 
 static long path_step(__u32 i, void *ctx)
 {
-	struct path_walk *w = ctx;
+	struct path_scratch *s = *(struct path_scratch **)ctx;
+	struct path_walk *w = &s->walk;
 	struct dentry *dentry = w->dentry;
 	struct mount *mount = w->mount;
 	struct dentry_names d = {};
@@ -117,7 +118,7 @@ static long path_step(__u32 i, void *ctx)
 		return 0;
 	}
 	read_names(&d, dentry);
-	if (!prepend(w, d.name, d.length))
+	if (!prepend(s, d.name, d.length))
 		return 1;
 	if (dentry == d.parent) { /* an object without a place, such as a memfd */
 		w->done = true;
@@ -135,25 +136,25 @@ static long path_step(__u32 i, void *ctx)
 static __always_inline __u32 path_of(struct path_scratch *s, struct place at, struct place root,
 				     bool *truncated)
 {
-	struct path_walk w = {
-		.s = s,
+	struct path_walk *w = &s->walk;
+
+	*truncated = true;
+	if (!at.dentry || !at.mnt)
+		return 0;
+	*w = (struct path_walk){
 		.dentry = at.dentry,
 		.root_dentry = root.dentry,
 		.root_mount = root.mnt,
 		.start = PATH_BYTES,
 	};
-
-	*truncated = true;
-	if (!at.dentry || !at.mnt)
-		return 0;
-	enter_mount(&w, (void *)at.mnt - bpf_core_field_offset(struct mount, mnt));
-	bpf_loop(PATH_STEPS, path_step, &w, 0);
-	*truncated = !w.done;
-	if (w.start == PATH_BYTES && w.done) { /* the root itself */
+	enter_mount(w, (void *)at.mnt - bpf_core_field_offset(struct mount, mnt));
+	bpf_loop(PATH_STEPS, path_step, &s, 0);
+	*truncated = !w->done;
+	if (w->start == PATH_BYTES && w->done) { /* the root itself */
 		s->bytes[PATH_BYTES - 1] = '/';
 		return 1;
 	}
-	return PATH_BYTES - w.start;
+	return PATH_BYTES - w->start;
 }
 
 static __always_inline const char *path_start(struct path_scratch *s, __u32 length)

@@ -28,8 +28,7 @@ static __always_inline void put_string(struct event *e, struct span *span, const
 {
 	__u32 offset = e->record.header.data & (DATA_BYTES - 1);
 
-	if (length > PATH_BYTES)
-		length = PATH_BYTES;
+	length = AT_MOST(length, PATH_BYTES);
 	*(__u64 *)&e->data[offset + (length & ~7U)] = 0;
 	if (bpf_probe_read_kernel(&e->data[offset], length, from))
 		length = 0;

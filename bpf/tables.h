@@ -205,6 +205,24 @@ struct {
 
 #define WORK_BYTES (2 * PATH_BYTES)
 
+/*
+ * Bounds that the compiler can neither drop nor move to a copy of the value: verifiers
+ * before 6.10 follow comparisons of 32 bits only in the register that was compared, and
+ * know nothing of the result of an "or".
+ */
+#define MASKED(value, mask)                                           \
+	({                                                            \
+		__u64 masked_ = (value);                              \
+		asm volatile("%0 &= %1" : "+r"(masked_) : "i"(mask)); \
+		masked_;                                              \
+	})
+#define AT_MOST(value, most)                                                                 \
+	({                                                                                   \
+		__u64 bounded_ = (value);                                                    \
+		asm volatile("if %0 <= %1 goto +1\n\t%0 = %1" : "+r"(bounded_) : "i"(most)); \
+		bounded_;                                                                    \
+	})
+
 struct match_scratch {
 	__u32 hits[GROUPS * MAX_BLOCKS];  /* accumulators, zero between events */
 	__u16 dirty[GROUPS * MAX_BLOCKS]; /* indices of accumulators not zero */

@@ -106,13 +106,22 @@ static long fold_at(__u32 i, void *ctx)
 	return 0;
 }
 
-/* One look-up of the first (or, in reverse, last) KEY_TEXT bytes of a text. */
-static __noinline void hit_text(struct match_scratch *s, const __u8 *text, __u32 field, __u32 way,
-				__u32 length)
+/*
+ * One look-up of the first (or, in reverse, last) KEY_TEXT bytes of a text. A global
+ * function, see hit_row.
+ */
+__noinline int hit_text(__u32 workspace, __u32 field, __u32 way, __u32 length)
 {
+	struct workspace *w = bpf_map_lookup_elem(&workspaces, &workspace);
 	__u32 used = length < KEY_TEXT ? length : KEY_TEXT;
+	struct match_scratch *s;
+	__u8 *text;
 	__u32 *row;
 
+	if (!w)
+		return 0;
+	s = &w->match;
+	text = way == WAY_FORWARD_FOLD || way == WAY_REVERSE_FOLD ? s->folded : s->text;
 	s->key.tag = OF_CLASS(s->class, field * WAYS + way);
 	if (way == WAY_FORWARD || way == WAY_FORWARD_FOLD) {
 		/* The NUL behind a shorter text is part of the key. */
@@ -132,6 +141,7 @@ static __noinline void hit_text(struct match_scratch *s, const __u8 *text, __u32
 	row = bpf_map_lookup_elem(&texts, &s->key);
 	if (row)
 		hit_row(s, *row);
+	return 0;
 }
 
 /*
@@ -188,13 +198,13 @@ __noinline int match_text(__u32 workspace, __u32 field, __u32 length, bool args)
 	if (args || lengths || in_use & (1 << WAY_FORWARD_FOLD | 1 << WAY_REVERSE_FOLD))
 		fold_text(s, length, args);
 	if (in_use & 1 << WAY_FORWARD)
-		hit_text(s, s->text, field, WAY_FORWARD, length);
+		hit_text(workspace, field, WAY_FORWARD, length);
 	if (in_use & 1 << WAY_FORWARD_FOLD)
-		hit_text(s, s->folded, field, WAY_FORWARD_FOLD, length);
+		hit_text(workspace, field, WAY_FORWARD_FOLD, length);
 	if (in_use & 1 << WAY_REVERSE)
-		hit_text(s, s->text, field, WAY_REVERSE, length);
+		hit_text(workspace, field, WAY_REVERSE, length);
 	if (in_use & 1 << WAY_REVERSE_FOLD)
-		hit_text(s, s->folded, field, WAY_REVERSE_FOLD, length);
+		hit_text(workspace, field, WAY_REVERSE_FOLD, length);
 	if (lengths) {
 		struct gram_walk walk = {
 			.s = s,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What a program works in. Programs of LSM and fentry hooks can be preempted by others
- * on their CPU, so each takes a workspace of its own and gives it back; they stay on
- * their CPU. With all of a CPU's workspaces taken an event is lost, and counted.
+ * What a program works in. Programs of LSM and fentry hooks, and from 7.0 on those of
+ * tracepoints, can be preempted by others on their CPU, so each takes a workspace of its own and
+ * gives it back; they stay on their CPU. With all of a CPU's workspaces taken an event is lost, and
+ * counted.
  */
 #ifndef BITTERN_WORKSPACE_H
 #define BITTERN_WORKSPACE_H

@@ -3,7 +3,8 @@
 # there already is left alone, and then no root is needed.
 #
 #   scripts/setup.sh run    build and run the agent: Go, nothing else
-#   scripts/setup.sh test   also run all tests, linters and generators
+#   scripts/setup.sh test   also run all tests, linters and generators; fetches the
+#                           kernels of scripts/vm/matrix into .cache/kernels
 #   scripts/setup.sh dev    also tools to look at a running agent
 #
 # For Debian 12 or later and Ubuntu 24.04 or later.
@@ -80,6 +81,9 @@ test_packages() {
 	needs /usr/include/bpf/bpf_helpers.h libbpf-dev 'declares the BPF helper functions'
 	needs /usr/include/linux/bpf.h linux-libc-dev 'declares the kernel interface to BPF programs'
 	needs shellcheck shellcheck "checks the scripts in 'make lint'"
+	needs qemu-system-x86_64 qemu-system-x86 'runs the kernel tests on other kernels'
+	needs xz xz-utils 'unpacks the modules of those kernels'
+	needs /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring 'checks the signatures of those kernels'
 }
 
 dev_packages() {
@@ -98,3 +102,4 @@ dev)
 esac
 install_packages
 check_go
+[[ $level == run ]] || scripts/vm/fetch.sh

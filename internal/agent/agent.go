@@ -243,7 +243,7 @@ func (a *Agent) farewell() {
 	}
 	s, kernel := a.pipeline.stats(), counters.Total()
 	a.log.Info("bittern has stopped", "events", kernel.Events, "candidates", kernel.Matches,
-		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", kernel.LostRingFull+kernel.LostBusy+s.Undecodable,
+		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", kernel.LostRingFull+kernel.LostBusy+kernel.LostSkipped+s.Undecodable,
 		"unknown_parents", kernel.UnknownParents, "untracked_processes", counters.Untracked)
 }
 
@@ -266,7 +266,8 @@ func (a *Agent) losses() ([]loss, error) {
 		lost := counters.Classes[class]
 		all = append(all,
 			loss{reason: "ring_full", class: class, count: lost.LostRingFull},
-			loss{reason: "busy", class: class, count: lost.LostBusy})
+			loss{reason: "busy", class: class, count: lost.LostBusy},
+			loss{reason: "skipped", class: class, count: lost.LostSkipped})
 	}
 	return all, nil
 }

@@ -22,6 +22,9 @@ type ClassCounters struct {
 	UnknownParents uint64 // events whose parent was not in the process table
 	LostRingFull   uint64 // matches that found no room in the ring
 	LostBusy       uint64 // events that found all workspaces of their CPU taken
+	// LostSkipped counts events at which the kernel did not run the program, since it
+	// was at work on that CPU already: from 7.0 on tracepoints can be preempted.
+	LostSkipped uint64
 }
 
 // Total adds up the classes.
@@ -34,6 +37,7 @@ func (c Counters) Total() ClassCounters {
 		sum.UnknownParents += n.UnknownParents
 		sum.LostRingFull += n.LostRingFull
 		sum.LostBusy += n.LostBusy
+		sum.LostSkipped += n.LostSkipped
 	}
 	return sum
 }
@@ -61,10 +65,41 @@ func (k *Kernel) Counters() (Counters, error) {
 			UnknownParents: read(class, execCounterCOUNTER_UNKNOWN_PARENTS),
 			LostRingFull:   read(class, execCounterCOUNTER_LOST_RING_FULL),
 			LostBusy:       read(class, execCounterCOUNTER_LOST_BUSY),
+			LostSkipped:    skipped(k.programsOf(class)),
 		}
 	}
-	c.Untracked = read(event.ClassUnknown, execCounterCOUNTER_UNTRACKED)
+	c.Untracked = read(event.ClassUnknown, execCounterCOUNTER_UNTRACKED) + skipped([]*ebpf.Program{k.objects.OnFork})
 	return c, err
+}
+
+// programsOf returns the programs that see the events of a class, as far as they have
+// been found by now.
+func (k *Kernel) programsOf(class event.Class) []*ebpf.Program {
+	switch class {
+	case event.ProcessExec:
+		return []*ebpf.Program{k.objects.OnExec}
+	case event.ProcessExit:
+		return []*ebpf.Program{k.objects.OnExit}
+	}
+	if h := k.hooks[class]; h != nil {
+		select {
+		case <-h.found:
+			return h.programs
+		default:
+		}
+	}
+	return nil
+}
+
+// skipped adds up how often the kernel did not run the programs. Kernels before 5.12 do
+// not count it.
+func skipped(programs []*ebpf.Program) (sum uint64) {
+	for _, p := range programs {
+		if stats, err := p.Stats(); err == nil {
+			sum += stats.RecursionMisses
+		}
+	}
+	return sum
 }
 
 // SlotUsage is how full the slots of a class are.

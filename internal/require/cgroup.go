@@ -139,8 +139,13 @@ func awaitEmpty(dir string, timeout time.Duration) error {
 // killCgroup kills the processes in dir: by cgroup.kill (since 5.14), or one by
 // one.
 func killCgroup(dir string) error {
-	err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+	// Not os.WriteFile, which would try to create it: cgroupfs answers that with EACCES.
+	f, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString("1")
+		return errors.Join(err, f.Close())
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))

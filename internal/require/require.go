@@ -1,7 +1,7 @@
 // Package require says what a test needs from the machine it runs on. A need
 // that is not met skips the test with the reason, or fails it if the
 // environment variable BITTERN_REQUIRE, a comma-separated list of needs, names
-// it: root, bpf, db, vm, browser, shared. CI sets it, so that a test which
+// it: root, bpf, lsm, db, vm, browser, shared. CI sets it, so that a test which
 // silently stopped running is noticed.
 package require
 
@@ -39,13 +39,6 @@ func DB(t T) string {
 	return variable(t, "db", "BITTERN_TEST_DB", "a Postgres connection string")
 }
 
-// VM needs virtual machines, with the directory of kernels to boot in
-// BITTERN_TEST_VM, and returns that directory.
-func VM(t T) string {
-	t.Helper()
-	return variable(t, "vm", "BITTERN_TEST_VM", "a directory of kernel images")
-}
-
 // Browser needs a browser, the command that BITTERN_TEST_BROWSER names, and
 // returns that command.
 func Browser(t T) string {
@@ -57,7 +50,7 @@ func Browser(t T) string {
 // of it, and returns its path.
 func Shared(t T) string {
 	t.Helper()
-	root, err := moduleRoot()
+	root, err := Module()
 	if err != nil {
 		unmet(t, "shared", err)
 		return ""
@@ -98,9 +91,9 @@ func demanded(list, need string) bool {
 	return false
 }
 
-// moduleRoot is the nearest directory above the working directory, which for
+// Module is the root of this module's sources: the nearest directory above the working directory, which for
 // tests is their package's, that holds go.mod.
-func moduleRoot() (string, error) {
+func Module() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("finding the module's root: %w", err)

@@ -43,10 +43,10 @@ func TestUnmetNeedSkipsOrFails(t *testing.T) {
 }
 
 func TestMetNeedReturnsItsValue(t *testing.T) {
-	t.Setenv("BITTERN_TEST_VM", "/kernels")
+	t.Setenv("BITTERN_TEST_DB", "postgres://here")
 	r := &recorder{}
-	if got := VM(r); got != "/kernels" || r.outcome != "" {
-		t.Errorf("VM returned %q, outcome %q", got, r.outcome)
+	if got := DB(r); got != "postgres://here" || r.outcome != "" {
+		t.Errorf("DB returned %q, outcome %q", got, r.outcome)
 	}
 }
 

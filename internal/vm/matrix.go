@@ -1,0 +1,77 @@
+// Package vm runs Bittern's kernel tests on other kernels, in virtual machines of
+// QEMU. Test binaries are built once; an archive in memory that holds them, a
+// shell and the guest program is the machine's only file system; what the tests print comes back
+// over a serial line of its own and is held against the tests that must have passed,
+// so that a machine that dies is no pass.
+//
+// Only tests use it. The kernels are those of scripts/vm/matrix, fetched by
+// scripts/vm/fetch.sh.
+package vm
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Boot is one line of the matrix: a kernel with parameters.
+type Boot struct {
+	Kernel  string // directory of the kernel
+	Suite   string // of Debian
+	Package string // that brings the kernel
+	Name    string // tells boots of one kernel apart
+	// Offers are the needs, as package require names them, that must be met. Tests may
+	// skip for lack of others.
+	Offers     []string
+	Tests      []string // names of the binaries that run there; nil is all
+	Parameters string   // added to the kernel's command line
+}
+
+func (b Boot) String() string { return b.Kernel + "-" + b.Name }
+
+// ParseMatrix reads boots, one a line: kernel, suite, package, boot, offers, tests
+// and parameters, where "-" is nothing. Lines that begin with # are comments.
+func ParseMatrix(r io.Reader) ([]Boot, error) {
+	var boots []Boot
+	seen := make(map[string]bool)
+	origins := make(map[string]string)
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := strings.Fields(line)
+		if len(f) < 7 {
+			return nil, fmt.Errorf("reading the matrix: line %d has %d columns, want 7", n, len(f))
+		}
+		b := Boot{Kernel: f[0], Suite: f[1], Package: f[2], Name: f[3]}
+		if f[4] != "-" {
+			b.Offers = strings.Split(f[4], ",")
+		}
+		if f[5] != "all" {
+			b.Tests = strings.Split(f[5], ",")
+		}
+		if f[6] != "-" || len(f) > 7 {
+			b.Parameters = strings.Join(f[6:], " ")
+		}
+		if seen[b.String()] {
+			return nil, fmt.Errorf("reading the matrix: line %d gives %s a second time", n, b)
+		}
+		seen[b.String()] = true
+		origin := b.Suite + " " + b.Package
+		if before, ok := origins[b.Kernel]; ok && before != origin {
+			return nil, fmt.Errorf("reading the matrix: line %d takes kernel %s from %s, another line from %s", n, b.Kernel, origin, before)
+		}
+		origins[b.Kernel] = origin
+		boots = append(boots, b)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading the matrix: %w", err)
+	}
+	if len(boots) == 0 {
+		return nil, fmt.Errorf("reading the matrix: it has no boots")
+	}
+	return boots, nil
+}
