@@ -41,7 +41,7 @@ func TestKernels(t *testing.T) {
 	for _, boot := range boots {
 		t.Run(boot.String(), func(t *testing.T) {
 			t.Parallel()
-			m := &Machine{Kernels: kernels, Boot: boot, Dir: t.TempDir(), Short: true, Timeout: 6 * time.Minute}
+			m := &Machine{Kernels: kernels, Boot: boot, Dir: t.TempDir(), Short: true, Timeout: 15 * time.Minute}
 			testKernel(t, m, binaries)
 		})
 	}
