@@ -11,6 +11,10 @@ const (
 	ProcessExit
 	FileOpen
 	NetworkConnect
+	FileChange
+	NetworkListen
+	PrivilegeChange
+	KernelChange
 	classCount
 )
 
@@ -19,8 +23,8 @@ type ClassInfo struct {
 	Class    Class
 	Name     string   // as in a rule's applies_to
 	Alias    string   // other accepted name, or ""
-	Category string   // ECS's event.category
-	Types    []string // ECS's event.type
+	Category string   // ECS's event.category, see Event.ecs
+	Types    []string // ECS's event.type, see Event.ecs
 	Doc      string   // when it fires
 }
 
@@ -31,6 +35,14 @@ var classTable = [classCount]ClassInfo{
 	FileOpen:     {Name: "file_open", Category: "file", Types: []string{"access"}, Doc: "A file was opened."},
 	NetworkConnect: {Name: "network_connect", Category: "network", Types: []string{"connection", "start"},
 		Doc: "A process asked to connect an IP socket to a peer, whether or not the peer answered."},
+	FileChange: {Name: "file_change", Category: "file", Types: []string{"change"},
+		Doc: "A file was to be created, removed, renamed or linked, or its mode, owner or size changed, and the kernel permitted it."},
+	NetworkListen: {Name: "network_listen", Category: "network", Types: []string{"info"},
+		Doc: "A process bound an IP socket to an address, made one listen, or accepted a connection."},
+	PrivilegeChange: {Name: "privilege_change", Category: "process", Types: []string{"change"},
+		Doc: "A process changed its user ids, group ids, capabilities or namespaces, took hold of another by ptrace, or mounted a file system."},
+	KernelChange: {Name: "kernel_change", Category: "driver", Types: []string{"start"},
+		Doc: "A kernel module, a BPF program or the kernel for a kexec was loaded."},
 }
 
 // Info returns the description of c, that of ClassUnknown if there is none.

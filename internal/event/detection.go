@@ -106,6 +106,7 @@ func (e *Event) truncated(dst []string) []string {
 		{e.Parent.ExecutableTruncated, ProcessParentExecutable},
 		{e.Parent.CommandLineTruncated, ProcessParentCommandLine},
 		{e.File.PathTruncated, FilePath},
+		{e.File.NewPathTruncated, FileNewPath},
 	} {
 		if f.cut {
 			dst = append(dst, f.name.String())

@@ -1,9 +1,6 @@
 package event
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // ecsVersion is the release of the Elastic Common Schema whose names are used.
 const ecsVersion = "8.17.0"
@@ -16,11 +13,11 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 	w.time("@timestamp", d.Event.Time)
 	ecsHeader(&w)
 	w.object("event", "event.", func() {
-		class := d.Event.Class.Info()
+		category, types := d.Event.ecs()
 		w.text("kind", "alert")
-		w.array("category", class.Category)
-		w.texts("type", class.Types)
-		w.text("action", class.Name)
+		w.array("category", category)
+		w.texts("type", types)
+		w.text("action", d.Event.Class.String())
 		w.text("id", d.ID)
 		w.number("sequence", d.Event.Sequence)
 		if score, ok := severityScore(d.Rule.Severity); ok {
@@ -43,8 +40,10 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 		w.id("id", uint64(d.Event.User.ID))
 		w.text("name", d.Event.User.Name)
 		w.object("effective", "user.effective.", func() { w.id("id", uint64(d.Event.User.EffectiveID)) })
+		appendUserChanges(&w, d.Event)
 	})
 	w.object("group", "group.", func() { w.id("id", uint64(d.Event.User.GID)) })
+	w.object("container", "container.", func() { w.text("id", d.Event.ContainerID) })
 	appendHost(&w, d.Host)
 	d.appendOwn(&w)
 	return append(w.buf, '}')
@@ -55,49 +54,6 @@ func (d *Detection) MarshalJSON() ([]byte, error) { return d.AppendJSON(nil), ni
 
 func ecsHeader(w *writer) {
 	w.object("ecs", "ecs.", func() { w.text("version", ecsVersion) })
-}
-
-// appendThreat writes threat.*, where tactics, techniques and sub-techniques are
-// parallel arrays of ids and names, without repeats. Which belong together is in
-// bittern.tags.
-func (d *Detection) appendThreat(w *writer) {
-	if len(d.Tags) == 0 {
-		return
-	}
-	var tactics, techniques, subs refs
-	for _, t := range d.Tags {
-		tactics.add(t.Tactic)
-		techniques.add(t.Technique)
-		subs.add(t.SubTechnique)
-	}
-	w.object("threat", "threat.", func() {
-		w.text("framework", "MITRE ATT&CK")
-		w.object("tactic", "threat.tactic.", func() { tactics.write(w) })
-		w.object("technique", "threat.technique.", func() {
-			techniques.write(w)
-			w.object("subtechnique", "threat.technique.subtechnique.", func() { subs.write(w) })
-		})
-	})
-}
-
-type refs struct{ ids, names []string }
-
-// add notes a reference once. The id stands in for a name that is not known, so
-// that the arrays stay parallel.
-func (r *refs) add(ref Ref) {
-	if ref.ID == "" || slices.Contains(r.ids, ref.ID) {
-		return
-	}
-	name := ref.Name
-	if name == "" {
-		name = ref.ID
-	}
-	r.ids, r.names = append(r.ids, ref.ID), append(r.names, name)
-}
-
-func (r *refs) write(w *writer) {
-	w.texts("id", r.ids)
-	w.texts("name", r.names)
 }
 
 func appendProcess(w *writer, e *Event) {
@@ -119,19 +75,6 @@ func appendExit(w *writer, e *Event) {
 	if e.Exit.Signal == 0 {                                        // it has no exit code otherwise
 		w.number("exit_code", uint64(e.Exit.Code))
 	}
-}
-
-func appendFile(w *writer, e *Event) {
-	if e.Class != FileOpen {
-		return
-	}
-	w.object("file", "file.", func() {
-		name := baseName(e.File.Path)
-		w.text("path", e.File.Path)
-		w.text("name", name)
-		w.text("directory", directory(e.File.Path))
-		w.text("extension", extension(name))
-	})
 }
 
 func appendImage(w *writer, p *Process) {
@@ -184,9 +127,13 @@ func (d *Detection) appendOwn(w *writer) {
 		if e.CgroupID != 0 {
 			w.id("cgroup_id", e.CgroupID)
 		}
+		w.text("cgroup_path", e.CgroupPath)
 		if e.Process.Invoked != e.Process.Executable {
 			w.text("invoked", e.Process.Invoked)
 		}
+		w.text("script", e.Process.Script)
+		w.isTrue("deleted", e.Process.ExecutableDeleted)
+		w.isTrue("memfd", e.Process.ExecutableMemfd)
 		appendOwnFields(w, e)
 		d.appendTags(w)
 		w.object("evidence", "bittern.evidence.", func() {
@@ -201,6 +148,7 @@ func (d *Detection) appendOwn(w *writer) {
 
 // appendOwnFields writes what the event's class has and ECS has no place for.
 func appendOwnFields(w *writer, e *Event) {
+	w.text("operation", e.Operation)
 	switch e.Class {
 	case ProcessExit:
 		if e.Exit.Signal != 0 {
@@ -208,25 +156,15 @@ func appendOwnFields(w *writer, e *Event) {
 		}
 	case FileOpen:
 		w.texts("open", e.File.how())
+	case FileChange:
+		w.text("new_path", e.File.NewPath)
+		w.isTrue("claimed", e.File.PathClaimed)
+	case PrivilegeChange:
+		appendPrivilege(w, &e.Privilege)
+		w.isTrue("claimed", e.File.PathClaimed)
+	case KernelChange:
+		appendKernel(w, &e.Kernel)
 	}
-}
-
-func (d *Detection) appendTags(w *writer) {
-	if len(d.Tags) == 0 {
-		return
-	}
-	w.key("tags")
-	w.buf = append(w.buf, '[')
-	for _, t := range d.Tags {
-		w.comma()
-		w.buf = append(w.buf, '{')
-		w.text("tactic", t.Tactic.ID)
-		w.text("technique", t.Technique.ID)
-		w.text("subtechnique", t.SubTechnique.ID)
-		w.confidence("confidence", t.Confidence)
-		w.buf = append(w.buf, '}')
-	}
-	w.buf = append(w.buf, ']')
 }
 
 // appendEvidence writes the value of one field under its full name: an array if

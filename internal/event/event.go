@@ -3,10 +3,7 @@
 // Schema (ECS).
 package event
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // Event is one decoded kernel record. The decoder fills it once; after that
 // nobody writes to it.
@@ -22,11 +19,31 @@ type Event struct {
 	Parent  Process // PID 0 if the kernel knows no parent
 	User    User
 
-	Exit    Exit    // process_exit
-	File    File    // file_open
-	Network Network // network_connect
+	// Operation is what was done, in the classes that tell several apart: one of the
+	// Values of file.operation, network.operation, privilege.operation or
+	// kernel.operation; "" if not known.
+	Operation string
+	Exit      Exit         // process_exit
+	File      File         // file_open, file_change; what was mounted on, or loaded, in privilege_change and kernel_change
+	Network   Network      // network_connect, network_listen
+	Privilege Privilege    // privilege_change
+	Kernel    KernelObject // kernel_change
 
-	CgroupID uint64 // inode number of the cgroup v2 directory
+	CgroupID    uint64 // inode number of the cgroup v2 directory
+	CgroupPath  string // last components of its path, for example "/docker-<64 hex>.scope"; "" if not known
+	ContainerID string // of CgroupPath, see the function ContainerID
+}
+
+// NoID stands for a user or group id that was not changed or is not known.
+const NoID = ^uint32(0)
+
+// Blank returns an event of a class of which nothing else is known.
+func Blank(class Class) Event {
+	return Event{
+		Class:     class,
+		File:      File{UID: NoID, GID: NoID},
+		Privilege: Privilege{UID: NoID, EUID: NoID, GID: NoID},
+	}
 }
 
 // Process describes a process at the time of an event.
@@ -38,6 +55,7 @@ type Process struct {
 
 	Executable string // resolved path as the process sees it
 	Invoked    string // path given to execve, may be relative; "" if not known
+	Script     string // path given to execve of a script whose interpreter Executable is; "" if there is none, or not known
 	Args       []string
 	ArgsCount  uint32 // as given to execve; more than len(Args) if they were cut short
 	// CommandLine is Args joined by single spaces. Bytes, not necessarily UTF-8.
@@ -47,6 +65,8 @@ type Process struct {
 	ExecutableTruncated       bool
 	CommandLineTruncated      bool
 	WorkingDirectoryTruncated bool
+	ExecutableDeleted         bool // the image's file has no name any more
+	ExecutableMemfd           bool // the image is an anonymous file of memfd_create(2)
 }
 
 // Exit says how a process ended.
@@ -54,23 +74,6 @@ type Exit struct {
 	Code    uint32 // exit status, 0 to 255; 0 if a signal ended it
 	Signal  uint32 // the signal that ended it, 0 if it ended by itself
 	Runtime time.Duration
-}
-
-// File is the file that was opened, and how.
-type File struct {
-	Path          string // as the process sees it; "" if not known
-	PathTruncated bool
-
-	Read, Write bool
-	Create      bool // it was to be created if it did not exist
-	Truncate    bool // it was to be emptied
-}
-
-// Network is the peer that a socket was to be connected to.
-type Network struct {
-	Destination netip.Addr // the zero Addr if not known
-	Port        uint16
-	Transport   string // "tcp", "udp", or "" if it is another
 }
 
 // User is the identity an event happened under.

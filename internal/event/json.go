@@ -105,9 +105,23 @@ func (w *writer) id(name string, value uint64) {
 	w.buf = append(w.buf, '"')
 }
 
+// knownID is id, but for NoID it writes nothing.
+func (w *writer) knownID(name string, value uint32) {
+	if value != NoID {
+		w.id(name, uint64(value))
+	}
+}
+
 func (w *writer) boolean(name string, value bool) {
 	w.key(name)
 	w.buf = strconv.AppendBool(w.buf, value)
+}
+
+// isTrue writes a boolean, but nothing if it is false.
+func (w *writer) isTrue(name string, value bool) {
+	if value {
+		w.boolean(name, value)
+	}
 }
 
 func (w *writer) confidence(name string, value float64) {

@@ -3,25 +3,43 @@ package event
 import (
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 )
 
-// addr is the destination as an address of its own: IPv4 if it is mapped into IPv6,
-// and without a zone, which is a name of this host's.
-func (n *Network) addr() netip.Addr { return n.Destination.Unmap().WithZone("") }
-
-// ip is the text of the destination's address, "" if it is not known.
-func (n *Network) ip() string {
-	if !n.Destination.IsValid() {
-		return ""
-	}
-	return n.addr().String()
+// Network is a socket's two sides, as far as they are known.
+type Network struct {
+	Destination netip.Addr // the peer; the zero Addr if not known
+	Port        uint16     // the peer's
+	Source      netip.Addr // this host's side (network_listen); the zero Addr if not known
+	SourcePort  uint16
+	Transport   string // "tcp", "udp", or "" if it is another
 }
 
-// family names the version of IP, "" if it is not known.
+var (
+	networkOperations = []string{"bind", "listen", "accept"}
+	transports        = []string{"tcp", "udp"}
+	networkTypes      = []string{"ipv4", "ipv6"}
+)
+
+// plainAddr is an address as rules and output have it: IPv4 if it is mapped into IPv6,
+// and without a zone, which is a name of this host's.
+func plainAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// ip is the text of an address, "" if it is not known.
+func ip(addr netip.Addr) string {
+	if !addr.IsValid() {
+		return ""
+	}
+	return plainAddr(addr).String()
+}
+
+// family names the version of IP, "" if it is not known: the peer's, or that of this
+// host's side if there is no peer.
 func (n *Network) family() string {
-	switch addr := n.addr(); {
+	addr := n.Destination
+	if !addr.IsValid() {
+		addr = n.Source
+	}
+	switch addr = plainAddr(addr); {
 	case addr.Is4():
 		return "ipv4"
 	case addr.Is6():
@@ -30,23 +48,34 @@ func (n *Network) family() string {
 	return ""
 }
 
-// peer is the destination for people, for example "[2001:db8::1]:443/tcp"; "" if it
-// is not known.
-func (n *Network) peer() string {
-	if !n.Destination.IsValid() {
+// endpoint is one side for people, for example "[2001:db8::1]:443/tcp"; "" if it is
+// not known.
+func (n *Network) endpoint(addr netip.Addr, port uint16) string {
+	if !addr.IsValid() {
 		return ""
 	}
-	peer := netip.AddrPortFrom(n.addr(), n.Port).String()
+	side := netip.AddrPortFrom(plainAddr(addr), port).String()
 	if n.Transport != "" {
-		peer += "/" + n.Transport
+		side += "/" + n.Transport
 	}
-	return peer
+	return side
 }
 
-func (n *Network) set(f Field, value string) error {
-	if values := f.Info().Values; values != nil && !slices.Contains(values, value) {
-		return fmt.Errorf("setting %s: want %s, have %q", f, strings.Join(values, " or "), value)
+func (n *Network) text(f Field) string {
+	switch f {
+	case SourceIP:
+		return ip(n.Source)
+	case DestinationIP:
+		return ip(n.Destination)
+	case NetworkTransport:
+		return n.Transport
+	case NetworkType:
+		return n.family()
 	}
+	return ""
+}
+
+func (n *Network) setText(f Field, value string, class Class) error {
 	switch f {
 	case NetworkTransport:
 		n.Transport = value
@@ -54,16 +83,25 @@ func (n *Network) set(f Field, value string) error {
 		if n.family() == value {
 			return nil
 		}
-		n.Destination = netip.IPv6Unspecified()
+		unspecified := netip.IPv6Unspecified()
 		if value == "ipv4" {
-			n.Destination = netip.IPv4Unspecified()
+			unspecified = netip.IPv4Unspecified()
+		}
+		if class == NetworkListen { // which has a peer only in accept
+			n.Source = unspecified
+		} else {
+			n.Destination = unspecified
 		}
 	default:
 		addr, err := netip.ParseAddr(value)
 		if err != nil {
 			return fmt.Errorf("setting %s: want an IP address, have %q", f, value)
 		}
-		n.Destination = addr.Unmap().WithZone("")
+		if f == SourceIP {
+			n.Source = plainAddr(addr)
+		} else {
+			n.Destination = plainAddr(addr)
+		}
 	}
 	return nil
 }
@@ -71,24 +109,56 @@ func (n *Network) set(f Field, value string) error {
 // Contains reports whether the address that field f holds is in the
 // network. It is false if the address is not known, and for fields that hold none.
 func (e *Event) Contains(f Field, network netip.Prefix) bool {
-	return f == DestinationIP && network.Contains(e.Network.addr())
+	switch f {
+	case DestinationIP:
+		return network.Contains(plainAddr(e.Network.Destination))
+	case SourceIP:
+		return network.Contains(plainAddr(e.Network.Source))
+	}
+	return false
+}
+
+// direction is ECS's network.direction; "" if nothing was sent.
+func (e *Event) direction() string {
+	switch {
+	case e.Class == NetworkConnect:
+		return "egress"
+	case e.Operation == "accept":
+		return "ingress"
+	}
+	return ""
 }
 
 func appendNetwork(w *writer, e *Event) {
-	if e.Class != NetworkConnect {
+	n := &e.Network
+	side := func(name string, addr netip.Addr, port uint16) {
+		w.object(name, name+".", func() {
+			w.text("address", ip(addr))
+			w.text("ip", ip(addr))
+			if addr.IsValid() || port != 0 {
+				w.number("port", uint64(port))
+			}
+		})
+	}
+	switch e.Class {
+	case NetworkListen:
+		side("source", n.Source, n.SourcePort)
+	case NetworkConnect:
+	default:
 		return
 	}
-	n := &e.Network
-	w.object("destination", "destination.", func() {
-		w.text("address", n.ip())
-		w.text("ip", n.ip())
-		if n.Destination.IsValid() {
-			w.number("port", uint64(n.Port))
-		}
-	})
+	side("destination", n.Destination, n.Port)
 	w.object("network", "network.", func() {
 		w.text("transport", n.Transport)
 		w.text("type", n.family())
-		w.text("direction", "egress")
+		w.text("direction", e.direction())
 	})
+}
+
+// networkListen appends what was done with the socket of a network_listen.
+func (l *line) networkListen(e *Event) {
+	n := &e.Network
+	l.known("listen", e.Operation)
+	l.known("src", n.endpoint(n.Source, n.SourcePort))
+	l.known("dst", n.endpoint(n.Destination, n.Port))
 }

@@ -20,6 +20,9 @@ import (
 // printable text.
 func FuzzOutput(f *testing.F) {
 	f.Add("curl", "http://198.51.100.7/x", uint64(3), 0.5)
+	for _, class := range event.Classes() {
+		f.Add("/\xff\\", "\x1b[2J\xc3 x", uint64(class)|3<<20, 0.5)
+	}
 	f.Add("a\nb\x00\x1b[2J", "\xff\xfe\\x41\\", uint64(math.MaxUint64), math.NaN())
 	f.Add("\"", "\u2028\u202e\u009b\U000e0041\ufffd", uint64(0), -1.0)
 	f.Add("\xc6\x33\x64\x07", "tcp", uint64(4)|443<<3, 1.0)
@@ -45,13 +48,18 @@ func fuzzed(a, b string, n uint64, confidence float64) *event.Detection {
 		PID: uint32(n), Executable: a, Invoked: b, Args: []string{a, b}, ArgsCount: uint32(n), CommandLine: a + " " + b,
 		WorkingDirectory: b, EntityID: a, ExecutableTruncated: n&1 != 0, CommandLineTruncated: n&2 != 0, WorkingDirectoryTruncated: n&4 != 0,
 	}
-	file := event.File{Path: b, PathTruncated: n&8 != 0, Read: n&16 != 0, Write: n&32 != 0, Create: n&64 != 0, Truncate: n&128 != 0}
+	p.Script, p.ExecutableDeleted, p.ExecutableMemfd = b, n&16 != 0, n&32 != 0
+	file := event.File{Path: b, PathTruncated: n&8 != 0, Read: n&16 != 0, Write: n&32 != 0, Create: n&64 != 0, Truncate: n&128 != 0,
+		PathClaimed: n&256 != 0, NewPath: a, NewPathTruncated: n&512 != 0, TargetPath: b, Mode: uint32(n >> 4), ModeKnown: n&1 != 0, UID: uint32(n), GID: event.NoID}
 	address, _ := netip.AddrFromSlice([]byte(a)) // not known unless it has 4 or 16 bytes
-	network := event.Network{Destination: address.WithZone(b), Port: uint16(n), Transport: b}
+	network := event.Network{Destination: address.WithZone(b), Port: uint16(n), Source: address, SourcePort: uint16(n >> 8), Transport: b}
+	privilege := event.Privilege{UID: uint32(n), EUID: event.NoID, GID: uint32(n >> 8), Capabilities: n, Namespaces: uint32(n),
+		TargetPID: uint32(n >> 5), TargetExecutable: a, MountSource: b, MountType: a}
 	ref := event.Ref{ID: a, Name: b}
 	d := &event.Detection{
 		ID: a,
-		Event: &event.Event{Class: event.Class(n % 8), File: file, Network: network, Exit: event.Exit{Code: uint32(n >> 3), Signal: uint32(n >> 5), Runtime: time.Duration(n)}, Time: time.Unix(int64(n>>34), 0).UTC(), Process: p, Parent: p,
+		Event: &event.Event{Class: event.Class(n % 16), Operation: b, File: file, Network: network, Privilege: privilege,
+			Kernel: event.KernelObject{Name: a, Type: b}, CgroupPath: a, ContainerID: b, Exit: event.Exit{Code: uint32(n >> 3), Signal: uint32(n >> 5), Runtime: time.Duration(n)}, Time: time.Unix(int64(n>>34), 0).UTC(), Process: p, Parent: p,
 			User: event.User{Name: a, ID: uint32(n), EffectiveID: uint32(n >> 8)}, Sequence: n, Epoch: n, CgroupID: n},
 		Rule: event.Rule{ID: a, Version: int(n), Name: b, Description: a, Severity: b, Hash: a},
 		Tags: []event.Tag{{Tactic: ref, Technique: ref, SubTechnique: ref, Confidence: confidence}},
@@ -97,12 +105,24 @@ func checkRoundTrip(t *testing.T, line []byte, class event.Class, a, b string) {
 			CommandLine string   `json:"command_line"`
 		} `json:"process"`
 		File struct {
-			Path string `json:"path"`
+			Path       string `json:"path"`
+			TargetPath string `json:"target_path"`
 		} `json:"file"`
 		Network struct {
 			Transport string `json:"transport"`
 		} `json:"network"`
+		Container struct {
+			ID string `json:"id"`
+		} `json:"container"`
 		Bittern struct {
+			NewPath string `json:"new_path"`
+			Script  string `json:"script"`
+			Target  struct {
+				Executable string `json:"executable"`
+			} `json:"target"`
+			Kernel struct {
+				Name string `json:"name"`
+			} `json:"kernel"`
 			Escaped  []string       `json:"escaped"`
 			Evidence map[string]any `json:"evidence"`
 		} `json:"bittern"`
@@ -123,13 +143,11 @@ func checkRoundTrip(t *testing.T, line []byte, class event.Class, a, b string) {
 	if len(doc.Process.Args) != 2 {
 		t.Fatalf("args: got %q", doc.Process.Args)
 	}
-	path := "" // only where the class has it
-	if class == event.FileOpen {
-		path = b
-	}
-	transport := ""
-	if class == event.NetworkConnect {
-		transport = b
+	have := func(value string, f event.Field) string { // only where the class has the field
+		if f.In(class) {
+			return value
+		}
+		return ""
 	}
 	evidence, _ := doc.Bittern.Evidence["process.command_line"].(string)
 	for _, tc := range []struct{ field, got, want string }{
@@ -137,8 +155,14 @@ func checkRoundTrip(t *testing.T, line []byte, class event.Class, a, b string) {
 		{"process.args", doc.Process.Args[0], a},
 		{"process.args", doc.Process.Args[1], b},
 		{"process.command_line", doc.Process.CommandLine, a + " " + b},
-		{"file.path", doc.File.Path, path},
-		{"network.transport", doc.Network.Transport, transport},
+		{"file.path", doc.File.Path, have(b, event.FilePath)},
+		{"file.target_path", doc.File.TargetPath, have(b, event.FileTargetPath)},
+		{"network.transport", doc.Network.Transport, have(b, event.NetworkTransport)},
+		{"container.id", doc.Container.ID, b},
+		{"bittern.new_path", doc.Bittern.NewPath, have(a, event.FileNewPath)},
+		{"bittern.script", doc.Bittern.Script, b},
+		{"bittern.target.executable", doc.Bittern.Target.Executable, have(a, event.PrivilegeTargetExecutable)},
+		{"bittern.kernel.name", doc.Bittern.Kernel.Name, have(a, event.KernelName)},
 		{"bittern.evidence.process.command_line", evidence, a + " " + b},
 	} {
 		if got := restore(tc.field, tc.got); got != tc.want {

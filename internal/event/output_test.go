@@ -2,7 +2,6 @@ package event_test
 
 import (
 	"encoding/json"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,63 +71,6 @@ func sample() *event.Detection {
 	}
 }
 
-func sampleExit() *event.Detection {
-	d := sample()
-	e := d.Event
-	e.Class = event.ProcessExit
-	e.Process.Start, e.Process.StartRel, e.Process.WorkingDirectory, e.Process.ArgsCount = e.Time.Add(-1500*time.Millisecond), time.Hour-1500*time.Millisecond, "", 0
-	e.Exit = event.Exit{Code: 2, Runtime: 1500 * time.Millisecond}
-	d.Evidence = []event.Field{event.ProcessExitCode, event.ProcessExitSignal}
-	return d
-}
-
-func sampleKilled() *event.Detection {
-	d := sampleExit()
-	d.Event.Exit = event.Exit{Signal: 11, Runtime: 90*time.Second + time.Microsecond}
-	return d
-}
-
-func sampleOpen() *event.Detection {
-	d := sample()
-	e := d.Event
-	e.Class = event.FileOpen
-	e.Process.WorkingDirectory, e.Process.ArgsCount = "", 0
-	e.File = event.File{Path: "/home/alice/.ssh/known hosts.old", PathTruncated: true, Read: true, Write: true, Create: true, Truncate: true}
-	d.Evidence = []event.Field{event.FilePath, event.FileName, event.FileOpenRead, event.FilePathTruncated}
-	return d
-}
-
-func sampleConnect() *event.Detection {
-	d := sample()
-	e := d.Event
-	e.Class = event.NetworkConnect
-	e.Process.WorkingDirectory, e.Process.ArgsCount = "", 0
-	e.Network = event.Network{Destination: netip.MustParseAddr("::ffff:198.51.100.7"), Port: 443, Transport: "tcp"}
-	d.Evidence = []event.Field{event.DestinationIP, event.DestinationPort, event.NetworkTransport, event.NetworkType}
-	return d
-}
-
-func sampleConnect6() *event.Detection {
-	d := sampleConnect()
-	d.Event.Network = event.Network{Destination: netip.MustParseAddr("2001:db8:0:0::1%eth0"), Port: 53, Transport: "udp"}
-	return d
-}
-
-// unknownPeer is what is written of a connection of which nothing is known.
-func unknownPeer() *event.Detection {
-	d := sampleConnect()
-	d.Event.Network = event.Network{}
-	return d
-}
-
-// hostileOpen has bytes in the file's path that are neither text nor harmless.
-func hostileOpen() *event.Detection {
-	d := sampleOpen()
-	d.Host = nil
-	d.Event.File = event.File{Path: "/tmp/\x1b[2J/\xff\n.so\\\xe9"}
-	return d
-}
-
 // hostile is what an attacker can do to every string of an event.
 func hostile() *event.Detection {
 	d := sample()
@@ -173,13 +115,17 @@ func TestDetectionJSON(t *testing.T) {
 	golden(t, "detection.json", indented(t, sample().AppendJSON(nil)))
 	// Compared as it is: its escapes are the point.
 	golden(t, "hostile.json", append(hostile().AppendJSON(nil), '\n'))
-	golden(t, "exit.json", indented(t, sampleExit().AppendJSON(nil)))
-	golden(t, "killed.json", indented(t, sampleKilled().AppendJSON(nil)))
-	golden(t, "open.json", indented(t, sampleOpen().AppendJSON(nil)))
-	golden(t, "connect.json", indented(t, sampleConnect().AppendJSON(nil)))
-	golden(t, "connect-ipv6.json", indented(t, sampleConnect6().AppendJSON(nil)))
-	golden(t, "connect-unknown.json", indented(t, unknownPeer().AppendJSON(nil)))
 	golden(t, "hostile-open.json", append(hostileOpen().AppendJSON(nil), '\n'))
+	golden(t, "hostile-change.json", append(hostileChange().AppendJSON(nil), '\n'))
+	for name, d := range map[string]*event.Detection{
+		"exit": sampleExit(), "killed": sampleKilled(), "open": sampleOpen(),
+		"connect": sampleConnect(), "connect-ipv6": sampleConnect6(), "connect-unknown": unknownPeer(),
+		"rename": sampleRename(), "chmod": sampleChmod(), "accept": sampleAccept(), "bind": sampleBind(),
+		"setuid": sampleSetuid(), "ptrace": samplePtrace(), "mount": sampleMount(), "capset": sampleCapset(),
+		"module": sampleModule(), "program": sampleProgram(), "kexec": sampleKexec(), "blank": sampleBlank(),
+	} {
+		golden(t, name+".json", indented(t, d.AppendJSON(nil)))
+	}
 }
 
 func TestGapJSON(t *testing.T) {
@@ -196,6 +142,10 @@ func TestText(t *testing.T) {
 		for _, append1 := range []func([]byte, bool) []byte{
 			sample().AppendText, hostile().AppendText, unnamed.AppendText, sampleExit().AppendText, sampleKilled().AppendText,
 			sampleOpen().AppendText, hostileOpen().AppendText, sampleConnect().AppendText, sampleConnect6().AppendText, unknownPeer().AppendText,
+			sampleRename().AppendText, sampleSymlink().AppendText, sampleChmod().AppendText, hostileChange().AppendText,
+			sampleAccept().AppendText, sampleBind().AppendText,
+			sampleSetuid().AppendText, samplePtrace().AppendText, sampleMount().AppendText, sampleCapset().AppendText, allCapabilities().AppendText,
+			sampleModule().AppendText, sampleProgram().AppendText, sampleKexec().AppendText, sampleBlank().AppendText,
 			sampleGap().AppendText, whole.AppendText,
 		} {
 			out = append(append1(out, colour), '\n')

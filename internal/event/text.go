@@ -45,6 +45,8 @@ func (d *Detection) AppendText(dst []byte, colour bool) []byte {
 		l.word("parent", e.Parent.Executable)
 	}
 	l.word("exe", e.Process.Executable)
+	l.known("script", e.Process.Script)
+	l.known("image", e.Process.image())
 	l.ofClass(e)
 	if cut := e.truncated(nil); len(cut) > 0 {
 		l.word("truncated", strings.Join(cut, ","))
@@ -70,9 +72,18 @@ func (l *line) ofClass(e *Event) {
 			l.word("open", strings.Join(how, ","))
 		}
 	case NetworkConnect:
-		if peer := e.Network.peer(); peer != "" {
-			l.word("dst", peer)
-		}
+		l.known("dst", e.Network.endpoint(e.Network.Destination, e.Network.Port))
+	case FileChange:
+		l.fileChange(e)
+	case NetworkListen:
+		l.networkListen(e)
+	case PrivilegeChange:
+		l.privilegeChange(e)
+	case KernelChange:
+		l.kernelChange(e)
+	}
+	if FilePathClaimed.In(e.Class) && e.File.PathClaimed {
+		l.word("paths", "claimed")
 	}
 }
 
@@ -92,6 +103,17 @@ func (d *Detection) techniques() string {
 		return "-"
 	}
 	return string(appendWord(nil, strings.Join(ids, ",")))
+}
+
+// image says what is unusual about the image's file, "" if nothing is.
+func (p *Process) image() string {
+	switch {
+	case p.ExecutableMemfd: // which never has a name
+		return "memfd"
+	case p.ExecutableDeleted:
+		return "deleted"
+	}
+	return ""
 }
 
 func (u *User) label() string {
@@ -163,4 +185,18 @@ func (l *line) stamp(t time.Time) {
 func (l *line) word(name, value string) {
 	l.add(dim, []byte(name+"="))
 	l.buf = appendWord(l.buf, value)
+}
+
+// known appends name=value, but nothing if the value is not known.
+func (l *line) known(name, value string) {
+	if value != "" {
+		l.word(name, value)
+	}
+}
+
+// knownID is known for a number of which NoID means that it is not.
+func (l *line) knownID(name string, value uint32) {
+	if value != NoID {
+		l.word(name, strconv.FormatUint(uint64(value), 10))
+	}
 }

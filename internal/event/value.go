@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,22 +28,30 @@ func (e *Event) Strings(f Field, dst []string) []string {
 		return append(dst, e.Parent.CommandLine)
 	case UserName:
 		return appendKnown(dst, e.User.Name)
-	case FilePath:
-		return appendKnown(dst, e.File.Path)
-	case FileName:
-		return appendKnown(dst, baseName(e.File.Path))
-	case DestinationIP:
-		return appendKnown(dst, e.Network.ip())
-	case NetworkTransport:
-		return appendKnown(dst, e.Network.Transport)
-	case NetworkType:
-		return appendKnown(dst, e.Network.family())
+	case ProcessScript:
+		return appendKnown(dst, e.Process.Script)
+	case FieldContainerID:
+		return appendKnown(dst, e.ContainerID)
+	case FileOperation, NetworkOperation, PrivilegeOperation, KernelOperation:
+		return appendKnown(dst, e.Operation)
+	case FilePath, FileName, FileNewPath, FileTargetPath:
+		return appendKnown(dst, e.File.text(f))
+	case SourceIP, DestinationIP, NetworkTransport, NetworkType:
+		return appendKnown(dst, e.Network.text(f))
+	case PrivilegeCapabilities:
+		return appendBits(dst, e.Privilege.Capabilities, capabilities)
+	case PrivilegeNamespaces:
+		return appendBits(dst, uint64(e.Privilege.Namespaces), namespaces)
+	case PrivilegeTargetExecutable, MountSource, MountType:
+		return appendKnown(dst, e.Privilege.text(f))
+	case KernelName, KernelType:
+		return appendKnown(dst, e.Kernel.text(f))
 	}
 	return dst
 }
 
 // Number returns the value of a number field, or of a boolean one as 0 or 1.
-// ok is false if f is a string field.
+// ok is false if the value is not known, and if f is a string field.
 func (e *Event) Number(f Field) (value uint64, ok bool) {
 	switch f {
 	case ProcessPID:
@@ -71,26 +80,25 @@ func (e *Event) Number(f Field) (value uint64, ok bool) {
 		return uint64(e.Exit.Code), true
 	case ProcessExitSignal:
 		return uint64(e.Exit.Signal), true
-	case FilePathTruncated:
-		return bit(e.File.PathTruncated), true
-	case FileOpenRead:
-		return bit(e.File.Read), true
-	case FileOpenWrite:
-		return bit(e.File.Write), true
-	case FileOpenCreate:
-		return bit(e.File.Create), true
-	case FileOpenTruncate:
-		return bit(e.File.Truncate), true
+	case ProcessExecutableDeleted:
+		return bit(e.Process.ExecutableDeleted), true
+	case ProcessExecutableMemfd:
+		return bit(e.Process.ExecutableMemfd), true
 	case DestinationPort:
 		return uint64(e.Network.Port), true
+	case SourcePort:
+		return uint64(e.Network.SourcePort), true
+	case PrivilegeTargetPID, UserChangesID, UserChangesEffectiveID, UserChangesGroupID:
+		return e.Privilege.number(f)
 	}
-	return 0, false
+	return e.File.number(f)
 }
 
 // Set gives a field a value, to build events for rule tests. A process.name
 // sets an executable of that name, a file.name a path, a network.type an address of
 // that type if there is none; process.args also sets the command line and
-// process.command_line the arguments, split at spaces.
+// process.command_line the arguments, split at spaces; process.script is also what was
+// invoked if nothing else is.
 func (e *Event) Set(f Field, values ...string) error {
 	info := f.Info()
 	if info.Kind != String {
@@ -98,6 +106,11 @@ func (e *Event) Set(f Field, values ...string) error {
 	}
 	if len(values) == 0 || (len(values) > 1 && !info.Many) {
 		return fmt.Errorf("setting %s: want one value, have %d", f, len(values))
+	}
+	for _, value := range values {
+		if info.Values != nil && !slices.Contains(info.Values, value) {
+			return fmt.Errorf("setting %s: it can't be %q", f, value)
+		}
 	}
 	switch f {
 	case ProcessExecutable, ProcessName:
@@ -114,10 +127,23 @@ func (e *Event) Set(f Field, values ...string) error {
 		e.Process.WorkingDirectory = values[0]
 	case UserName:
 		e.User.Name = values[0]
-	case FilePath, FileName:
-		e.File.Path = values[0]
-	case DestinationIP, NetworkTransport, NetworkType:
-		return e.Network.set(f, values[0])
+	case ProcessScript:
+		e.Process.Script = values[0]
+		if e.Process.Invoked == "" {
+			e.Process.Invoked = values[0]
+		}
+	case FieldContainerID:
+		e.ContainerID = values[0]
+	case FileOperation, NetworkOperation, PrivilegeOperation, KernelOperation:
+		e.Operation = values[0]
+	case FilePath, FileName, FileNewPath, FileTargetPath:
+		e.File.setText(f, values[0])
+	case SourceIP, DestinationIP, NetworkTransport, NetworkType:
+		return e.Network.setText(f, values[0], e.Class)
+	case PrivilegeCapabilities, PrivilegeNamespaces, PrivilegeTargetExecutable, MountSource, MountType:
+		e.Privilege.setTexts(f, values)
+	case KernelName, KernelType:
+		e.Kernel.setText(f, values[0])
 	default:
 		return fmt.Errorf("setting %s: not supported in a test", f)
 	}
@@ -154,20 +180,18 @@ func (e *Event) SetNumber(f Field, value uint64) error {
 		e.Exit.Code = uint32(uint8(value)) // as wait(2) has room for
 	case ProcessExitSignal:
 		e.Exit.Signal = uint32(uint8(value) & 0x7f)
-	case FilePathTruncated:
-		e.File.PathTruncated = value != 0
-	case FileOpenRead:
-		e.File.Read = value != 0
-	case FileOpenWrite:
-		e.File.Write = value != 0
-	case FileOpenCreate:
-		e.File.Create = value != 0
-	case FileOpenTruncate:
-		e.File.Truncate = value != 0
+	case ProcessExecutableDeleted:
+		e.Process.ExecutableDeleted = value != 0
+	case ProcessExecutableMemfd:
+		e.Process.ExecutableMemfd = value != 0
 	case DestinationPort:
 		e.Network.Port = uint16(value)
+	case SourcePort:
+		e.Network.SourcePort = uint16(value)
+	case PrivilegeTargetPID, UserChangesID, UserChangesEffectiveID, UserChangesGroupID:
+		return e.Privilege.setNumber(f, value)
 	default:
-		return fmt.Errorf("setting %s: not a number", f)
+		return e.File.setNumber(f, value)
 	}
 	return nil
 }
@@ -193,20 +217,6 @@ func appendKnown(dst []string, values ...string) []string {
 		dst = append(dst, v)
 	}
 	return dst
-}
-
-// how names the ways in which the file was opened.
-func (f *File) how() []string {
-	var words []string
-	for _, w := range []struct {
-		is   bool
-		name string
-	}{{f.Read, "read"}, {f.Write, "write"}, {f.Create, "create"}, {f.Truncate, "truncate"}} {
-		if w.is {
-			words = append(words, w.name)
-		}
-	}
-	return words
 }
 
 func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

@@ -44,7 +44,10 @@ func TestEveryFieldCanBeSet(t *testing.T) {
 		if err := ev.SetNumber(info.Field, 1); err == nil {
 			t.Errorf("%s: takes a number", info.Name)
 		}
-		if err := ev.Set(info.Field, "x", "y"); (err == nil) != info.Many {
+		if err := ev.Set(info.Field, values[0], values[len(values)-1]); (err == nil) != info.Many && len(values) > 1 {
+			t.Errorf("%s: two values: %v", info.Name, err)
+		}
+		if err := ev.Set(info.Field, "x", "y"); (err == nil) != (info.Many && info.Values == nil) {
 			t.Errorf("%s: two values: %v", info.Name, err)
 		}
 	}
@@ -55,6 +58,11 @@ func TestValuesThatAFieldCannotHave(t *testing.T) {
 		event.DestinationIP:    {"", "x", "10.0.0.0/8", "10.0.0", "010.0.0.1", "[::1]"},
 		event.NetworkTransport: {"", "TCP", "sctp"},
 		event.NetworkType:      {"", "IPv4", "inet"},
+		event.SourceIP:         {"", "::1/128"},
+		event.FileOperation:    {"", "Create", "bind"},
+		event.KernelType:       {"KPROBE"},
+
+		event.PrivilegeCapabilities: {"", "CAP_ROOT", "cap_chown"},
 	} {
 		for _, value := range bad {
 			var ev event.Event
@@ -101,6 +109,64 @@ func TestAddressOfADestination(t *testing.T) {
 	}
 	if unknown.Contains(event.DestinationIP, netip.MustParsePrefix("0.0.0.0/0")) || unknown.Contains(event.DestinationIP, netip.MustParsePrefix("::/0")) {
 		t.Error("an address that is not known is in a network")
+	}
+}
+
+// What is not known satisfies neither a value nor its opposite.
+func TestNumbersThatAreNotKnown(t *testing.T) {
+	for _, class := range event.Classes() {
+		ev := event.Blank(class)
+		for _, f := range []event.Field{
+			event.FileModeSetuid, event.FileModeSetgid, event.FileModeExecutable, event.FileModeWorldWritable, event.FileUID, event.FileGID,
+			event.PrivilegeTargetPID, event.UserChangesID, event.UserChangesEffectiveID, event.UserChangesGroupID,
+		} {
+			if n, ok := ev.Number(f); ok {
+				t.Errorf("%s: %s is %d, though nothing is known", class, f, n)
+			}
+		}
+	}
+}
+
+func TestModes(t *testing.T) {
+	for mode, want := range map[uint32][4]uint64{
+		0:      {0, 0, 0, 0},
+		0o644:  {0, 0, 0, 0},
+		0o4755: {1, 0, 1, 0},
+		0o2010: {0, 1, 1, 0},
+		0o1002: {0, 0, 0, 1},
+		0o6777: {1, 1, 1, 1},
+	} {
+		ev := event.Event{File: event.File{Mode: mode, ModeKnown: true}}
+		var have [4]uint64
+		for i, f := range []event.Field{event.FileModeSetuid, event.FileModeSetgid, event.FileModeExecutable, event.FileModeWorldWritable} {
+			have[i], _ = ev.Number(f)
+		}
+		if have != want {
+			t.Errorf("%04o: have %d, want %d", mode, have, want)
+		}
+	}
+}
+
+// The version of IP is the peer's; of a socket without one, that of this side.
+func TestVersionOfASocket(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
+	for _, tt := range []struct {
+		network event.Network
+		want    []string
+	}{
+		{event.Network{Source: v4}, []string{"ipv4"}},
+		{event.Network{Source: v6}, []string{"ipv6"}},
+		{event.Network{Source: v6, Destination: v4}, []string{"ipv4"}},
+		{event.Network{}, nil},
+	} {
+		ev := event.Event{Class: event.NetworkListen, Network: tt.network}
+		if have := ev.Strings(event.NetworkType, nil); !slices.Equal(have, tt.want) {
+			t.Errorf("%+v: have %q, want %q", tt.network, have, tt.want)
+		}
+	}
+	ev := event.Event{Class: event.NetworkListen, Network: event.Network{Source: netip.MustParseAddr("::ffff:10.0.0.1")}}
+	if !ev.Contains(event.SourceIP, netip.MustParsePrefix("10.0.0.0/8")) || ev.Contains(event.DestinationIP, netip.MustParsePrefix("0.0.0.0/0")) {
+		t.Error("a socket without a peer is in the wrong networks")
 	}
 }
 

@@ -20,11 +20,24 @@ func (r *reader) possible(l *literal, n *yaml.Node) bool {
 		l.text = addr
 		return ok
 	}
-	if info.Values != nil && !slices.Contains(info.Values, l.text) {
-		r.errorf(n, fmt.Sprintf("%s is %s", l.field, strings.Join(info.Values, " or ")), "%s can't be %q", l.field, clip(n.Value))
+	if info.Values != nil && !slices.ContainsFunc(info.Values, l.holds) {
+		r.noValue(l.field, n)
 		return false
 	}
 	return true
+}
+
+// noValue reports a value that an enumerated field can't have.
+func (r *reader) noValue(f event.Field, n *yaml.Node) {
+	values := f.Info().Values
+	hint := didYouMean(n.Value, values)
+	switch last := len(values) - 1; {
+	case last < few:
+		hint = fmt.Sprintf("%s is %s or %s", f, strings.Join(values[:last], ", "), values[last])
+	case hint == "":
+		hint = "the values are listed in docs/rules.md"
+	}
+	r.errorf(n, hint, "%s can't be %q", f, clip(n.Value))
 }
 
 // address returns the canonical form of an IP address.

@@ -5,21 +5,23 @@ import (
 	"strings"
 )
 
+// few is how many words a hint lists.
+const few = 12
+
 // didYouMean returns a hint that names the known word closest to an unknown one,
 // or lists them all if none is close; there may be too many to list.
 func didYouMean(unknown string, known []string) string {
 	if best := closest(unknown, known); best != "" {
 		return fmt.Sprintf("did you mean %s?", best)
 	}
-	const few = 12
 	if len(known) == 0 || len(known) > few {
 		return ""
 	}
 	return "known: " + strings.Join(known, ", ")
 }
 
-// closest returns the known word that ends in a dot and the unknown one, or else
-// that with the least edit distance if that is small for the length of the word,
+// closest returns the known word that ends in a dot and the unknown one, or else in
+// an underscore and the unknown one in any case, or else that with the least edit distance if that is small for the length of the word,
 // or else "". Of equals the first wins.
 func closest(unknown string, known []string) string {
 	const maxLength = 64
@@ -32,6 +34,11 @@ func closest(unknown string, known []string) string {
 		}
 	}
 	unknown = strings.ToLower(unknown)
+	for _, word := range known {
+		if unknown != "" && strings.HasSuffix(strings.ToLower(word), "_"+unknown) {
+			return word
+		}
+	}
 	best, least := "", 1+max(1, len(unknown)/3)
 	for _, word := range known {
 		if d := editDistance(unknown, strings.ToLower(word)); d < least && d < len(word) {

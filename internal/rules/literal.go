@@ -31,6 +31,18 @@ var otherFields = map[string]event.Field{
 	"fd.sip":            event.DestinationIP,
 	"fd.sport":          event.DestinationPort,
 	"fd.l4proto":        event.NetworkTransport,
+	"SourceIp":          event.SourceIP,
+	"SourcePort":        event.SourcePort,
+	"fd.lip":            event.SourceIP,
+	"fd.lport":          event.SourcePort,
+	"fd.rip":            event.DestinationIP,
+	"fd.rport":          event.DestinationPort,
+	"proc.exepath":      event.ProcessExecutable,
+	"fs.path.name":      event.FilePath,
+
+	"file.mode": event.FileModeSetuid,
+
+	"proc.is_exe_from_memfd": event.ProcessExecutableMemfd,
 }
 
 const emptyHint = "write '' for the empty string"
@@ -199,7 +211,11 @@ func (r *reader) number(l *literal, n *yaml.Node, what string) expr {
 		return nil
 	}
 	if !holdsNumber(l.field, value) {
-		r.errorf(n, "", "%s can't be as large as %d", l.field, value)
+		message := "%s can't be as large as %d"
+		if value == 0 {
+			message = "%s is never %d"
+		}
+		r.errorf(n, "", message, l.field, value)
 		return nil
 	}
 	l.op, l.number = opNumber, value

@@ -1,6 +1,10 @@
 package rules
 
-import "bittern/internal/event"
+import (
+	"net/netip"
+
+	"bittern/internal/event"
+)
 
 // Plan is what the kernel is to hold for one rule in one event class. It is
 // pure data and deterministic: the same rule gives the same plan.
@@ -35,7 +39,9 @@ type Key struct {
 	Kind   KeyKind
 	Fold   bool   // ASCII letters compare without case; Text is then in lower case. Set for every Gram
 	Text   string // Equals, Prefix, Suffix: at most MaxKeyBytes; Gram: 2 to 4 bytes
-	Number uint64 // NumberEquals
+	Number uint64 // NumberEquals; of an enumerated field a code, see event.Event.Codes
+	// InNetwork, masked: IPv4 and IPv6 are apart, and an address that is mapped is IPv4.
+	Network netip.Prefix
 }
 
 // KeyKind says how a key is compared.
@@ -48,6 +54,7 @@ const (
 	Suffix
 	Gram // Text occurs somewhere in the value; grams always fold
 	NumberEquals
+	InNetwork // of an address; one address is the smallest network
 )
 
 // Limits of the kernel's tables, see bpf/tables.h.
@@ -65,24 +72,16 @@ type Note struct {
 
 // KernelField reports whether the kernel knows the values of f, so that keys
 // can name it. The values it knows are those of event.Event.Strings and Number,
-// to the byte.
+// to the byte; of an enumerated field those of Codes, which NumberEquals keys name; and
+// addresses, which InNetwork keys name.
 func KernelField(f event.Field) bool {
 	switch f {
-	case event.ProcessExecutable, event.ProcessParentExecutable,
-		event.ProcessWorkingDirectory,
-		event.ProcessCommandLine, event.ProcessParentCommandLine,
-		event.ProcessPID, event.ProcessParentPID, event.ProcessArgsCount,
-		event.UserID, event.UserEffectiveID, event.GroupID,
-		event.ProcessExecutableTruncated, event.ProcessCommandLineTruncated,
-		event.ProcessWorkingDirectoryTruncated,
-		event.ProcessParentExecutableTruncated, event.ProcessParentCommandLineTruncated,
-		event.ProcessExitCode, event.ProcessExitSignal,
-		event.FilePath, event.FilePathTruncated,
-		event.FileOpenRead, event.FileOpenWrite, event.FileOpenCreate, event.FileOpenTruncate,
-		event.DestinationPort:
-		return true
+	case event.ProcessName, event.ProcessParentName, event.FileName, // parts of paths
+		event.ProcessArgs, // parts of the command line
+		event.UserName, event.FieldContainerID:
+		return false
 	}
-	return false
+	return f.String() != ""
 }
 
 // Narrowed reports whether the kernel can leave out events for this plan. A

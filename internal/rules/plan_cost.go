@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -49,6 +50,8 @@ func (k Key) cost() int {
 		return edgeCost(k)
 	case Gram:
 		return gramCost(k.Text)
+	case InNetwork:
+		return networkCost(k.Network)
 	}
 	return numberCost(k)
 }
@@ -62,7 +65,8 @@ var busyFiles = []string{"/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/", "/u
 func edgeCost(k Key) int {
 	if k.Kind == Prefix {
 		busy := busyDirectories
-		if k.Field == event.FilePath {
+		switch k.Field {
+		case event.FilePath, event.FileNewPath, event.FileTargetPath, event.MountSource:
 			busy = busyFiles
 		}
 		for _, start := range busy {
@@ -87,15 +91,35 @@ func edgeCost(k Key) int {
 	return 500
 }
 
+// networkCost is small for a few addresses; a host talks most to private networks and to
+// itself.
+func networkCost(network netip.Prefix) int {
+	host := network.Addr().BitLen() - network.Bits()
+	switch {
+	case network.Bits() == 0:
+		return costLimit - 1
+	case network.Addr().IsPrivate() || network.Addr().IsLoopback():
+		return costMost
+	case host == 0:
+		return costMin
+	case host <= 8:
+		return 500
+	}
+	return min(500<<(host/8), 100_000)
+}
+
 // busyPorts are those that most connections go to: DNS, HTTP, HTTPS.
 var busyPorts = []uint64{53, 80, 443}
 
 func numberCost(k Key) int {
 	info := k.Field.Info()
 	switch {
+	case info.Values != nil:
+		return codeCost(k.Field, info.Values[k.Number-1])
 	case k.Field == event.FileOpenRead && k.Number != 0, k.Field == event.ProcessExitCode && k.Number == 0:
 		return costMost
-	case k.Field == event.FileOpenRead, k.Field == event.FileOpenWrite && k.Number != 0:
+	case k.Field == event.FileOpenRead, k.Field == event.FileOpenWrite && k.Number != 0,
+		k.Field == event.FileModeExecutable && k.Number != 0:
 		return 100_000
 	case k.Field == event.ProcessExitSignal && k.Number == 0:
 		return costLimit - 1
@@ -105,16 +129,42 @@ func numberCost(k Key) int {
 		return costLimit - 1
 	case info.Kind == event.Bool:
 		return 10_000
-	case k.Field == event.DestinationPort && slices.Contains(busyPorts, k.Number):
+	case k.Field == event.DestinationPort && k.Number == 0: // there is no peer
 		return costMost
-	case k.Field == event.DestinationPort:
+	case (k.Field == event.DestinationPort || k.Field == event.SourcePort) && slices.Contains(busyPorts, k.Number):
+		return costMost
+	case k.Field == event.DestinationPort, k.Field == event.SourcePort:
 		return 2_000
-	case k.Field == event.ProcessPID:
+	case k.Field == event.FileUID, k.Field == event.FileGID:
+		return 10_000 // of chown only
+	case k.Field == event.ProcessPID, k.Field == event.PrivilegeTargetPID:
 		return costMin
 	case k.Number == 0: // root
 		return costMost
 	}
 	return 100_000
+}
+
+// commonValues are the values that enumerated fields have often, with their costs.
+var commonValues = map[event.Field]map[string]int{
+	event.FileOperation: {
+		"create": costMost, "unlink": costMost, "rename": 200_000, "mkdir": 50_000, "rmdir": 50_000, "truncate": 50_000, "chmod": 50_000,
+	},
+	event.NetworkOperation:    {"accept": costMost, "bind": 200_000, "listen": 50_000},
+	event.NetworkTransport:    {"tcp": costMost, "udp": 300_000},
+	event.NetworkType:         {"ipv4": costMost, "ipv6": 300_000},
+	event.PrivilegeOperation:  {"setuid": costMost, "setgid": costMost, "capset": 100_000, "mount": 50_000},
+	event.PrivilegeNamespaces: {"mnt": 50_000, "user": 50_000},
+	event.KernelType:          {"cgroup_device": 100_000, "cgroup_skb": 100_000},
+}
+
+// codeCost is numberCost for a value of an enumerated field.
+func codeCost(f event.Field, value string) int {
+	if cost, ok := commonValues[f][value]; ok {
+		return cost
+	}
+	const rare = 10_000
+	return rare
 }
 
 // busyText are strings that occur in many command lines and paths. A gram of

@@ -160,6 +160,7 @@ func writeKeys(b *strings.Builder, keys []Key) {
 		}
 		b.WriteString(strconv.FormatBool(k.Fold))
 		b.WriteString(k.Text)
+		b.WriteString(k.Network.String())
 	}
 }
 

@@ -24,6 +24,12 @@ func (c Clause) passes(ev *event.Event) bool {
 
 // Hits reports whether a value of the key's field satisfies the key.
 func (k Key) Hits(ev *event.Event) bool {
+	if k.Kind == NumberEquals && k.Field.Info().Values != nil {
+		return slices.Contains(ev.Codes(k.Field, nil), k.Number)
+	}
+	if k.Kind == InNetwork {
+		return ev.Contains(k.Field, k.Network)
+	}
 	if k.Kind == NumberEquals {
 		n, ok := ev.Number(k.Field)
 		return ok && n == k.Number

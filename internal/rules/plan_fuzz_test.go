@@ -3,6 +3,7 @@ package rules
 import (
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,15 +17,19 @@ var textFields = []event.Field{
 	event.FilePath, event.FileName, event.NetworkTransport,
 }
 
-// eventWith returns an event whose fields all have the given value.
+// eventWith returns an event whose fields all have the given value, if they can.
 func eventWith(value string) *event.Event {
 	value = strings.ReplaceAll(value, "\x00", "\xff") // no value has NUL
+	transport := value
+	if values := event.NetworkTransport.Info().Values; !slices.Contains(values, value) {
+		transport = values[len(value)%len(values)]
+	}
 	p := event.Process{
 		Executable: value, Invoked: value + "x", WorkingDirectory: value,
 		CommandLine: value, Args: strings.Split(value, " "),
 	}
 	return &event.Event{Class: event.ProcessExec, Process: p, Parent: p, User: event.User{Name: value}, File: event.File{Path: value},
-		Network: event.Network{Transport: value}}
+		Network: event.Network{Transport: transport}}
 }
 
 // FuzzRegexpPlan: if an expression matches, the plan passes, whichever way the

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -50,6 +51,8 @@ func compareKeys(a, b Key) int {
 		strings.Compare(a.Text, b.Text),
 		cmp.Compare(fold(a), fold(b)),
 		cmp.Compare(a.Number, b.Number),
+		a.Network.Addr().Compare(b.Network.Addr()),
+		cmp.Compare(a.Network.Bits(), b.Network.Bits()),
 	)
 }
 
@@ -58,7 +61,7 @@ func compareKeys(a, b Key) int {
 // The zero value is the empty set.
 type keySet struct {
 	keys  map[Key]struct{}
-	kinds [NumberEquals + 1]bool // which kinds occur
+	kinds [InNetwork + 1]bool // which kinds occur
 }
 
 func newKeySet(keys []Key) keySet {
@@ -81,8 +84,11 @@ func (s keySet) covers(k Key) bool { return len(s.keys) > 0 && (s.has(k) || s.co
 
 // coversByOther is covers, leaving out k itself.
 func (s keySet) coversByOther(k Key) bool {
-	if k.Kind == NumberEquals {
+	switch k.Kind {
+	case NumberEquals:
 		return false // numbers are equal or have nothing to do with each other
+	case InNetwork:
+		return s.coversNetwork(k)
 	}
 	has := func(kind KeyKind, text string) bool {
 		if !s.kinds[kind] {
@@ -118,6 +124,16 @@ func (s keySet) coversByOther(k Key) bool {
 					return true
 				}
 			}
+		}
+	}
+	return false
+}
+
+// coversNetwork is coversByOther of a network: a larger one of the set has it.
+func (s keySet) coversNetwork(k Key) bool {
+	for bits := range k.Network.Bits() {
+		if s.has(Key{Field: k.Field, Kind: InNetwork, Network: netip.PrefixFrom(k.Network.Addr(), bits).Masked()}) {
+			return true
 		}
 	}
 	return false

@@ -35,6 +35,12 @@ const (
 
 // demandOf returns the demand of a literal.
 func demandOf(l *literal) demand {
+	if KernelField(l.field) && l.field.Info().Values != nil {
+		return codeDemand(l)
+	}
+	if l.field.Info().Address {
+		return addressDemand(l)
+	}
 	switch l.op {
 	case opNumber:
 		if !KernelField(l.field) {

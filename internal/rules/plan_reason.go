@@ -26,10 +26,11 @@ func weakReason(l *literal, groups []draftGroup) string {
 
 func weakCause(l *literal) string {
 	_, isName := pathOfName(l.field)
-	info := l.field.Info()
 	switch {
-	case !KernelField(l.field) && (info.Kind != event.String || info.Address || info.Values != nil):
-		return "the kernel does not know " + l.field.String()
+	case l.field.Info().Address:
+		return "the kernel compares addresses by their bits, and does not know their text"
+	case l.field == event.FieldContainerID:
+		return "containers are told apart in user space"
 	case l.field == event.UserName:
 		return "user names are looked up in user space"
 	case l.op == opRegexp:
@@ -91,9 +92,17 @@ func (k Key) test() string {
 		return "ends with " + k.quoted()
 	case Gram:
 		return "contains " + k.quoted()
+	case InNetwork:
+		if k.Network.IsSingleIP() {
+			return "is " + k.Network.Addr().String()
+		}
+		return "is in " + k.Network.String()
 	}
-	if k.Field.Info().Kind == event.Bool {
+	switch info := k.Field.Info(); {
+	case info.Kind == event.Bool:
 		return "is " + strconv.FormatBool(k.Number != 0)
+	case info.Values != nil:
+		return "is " + info.Values[k.Number-1]
 	}
 	return "is " + strconv.FormatUint(k.Number, 10)
 }

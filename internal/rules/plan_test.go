@@ -1,10 +1,12 @@
 package rules
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"bittern/internal/event"
 )
@@ -146,13 +148,13 @@ func TestLiteralDemand(t *testing.T) {
 		{"everything", regexpLiteral(t, line, `^`), all},
 	} {
 		got := demandOf(test.l)
-		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(demand{})); diff != "" {
+		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(demand{}), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 			// Two sets at the two ends of an expression may be the same.
 			d, _ := draft{groups: draftGroups(got.groups)}.normalise()
 			got.groups = publicGroups(d.groups)
 			d, _ = draft{groups: draftGroups(test.want.groups)}.normalise()
 			test.want.groups = publicGroups(d.groups)
-			if diff = cmp.Diff(test.want, got, cmp.AllowUnexported(demand{})); diff != "" {
+			if diff = cmp.Diff(test.want, got, cmp.AllowUnexported(demand{}), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", test.what, diff)
 			}
 		}
@@ -189,7 +191,7 @@ func TestPlanOfEmptyConditions(t *testing.T) {
 		{conjunction{textLiteral(user, opEquals, "x"), disjunction{}}, &Plan{Class: event.ProcessExec, Clauses: []Clause{}, Exact: true}},
 		{disjunction{textLiteral(user, opEquals, "x"), conjunction{}}, &Plan{Class: event.ProcessExec, Clauses: []Clause{{}}, Exact: true}},
 	} {
-		if diff := cmp.Diff(test.want, buildPlan(event.ProcessExec, test.match)); diff != "" {
+		if diff := cmp.Diff(test.want, buildPlan(event.ProcessExec, test.match), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 			t.Errorf("%#v (-want +got):\n%s", test.match, diff)
 		}
 	}

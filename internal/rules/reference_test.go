@@ -11,7 +11,7 @@ import (
 	"bittern/internal/event"
 )
 
-// The reference for users names every field, key, modifier and limit.
+// The reference for users names every field and its values, every key, modifier and limit.
 func TestReference(t *testing.T) {
 	text, err := os.ReadFile("../../docs/rules.md")
 	if err != nil {
@@ -33,6 +33,11 @@ func TestReference(t *testing.T) {
 		}
 		if line := row(info.Name); !strings.Contains(line, "| "+carriersInReference(info)+" | "+kind+" |") || !strings.Contains(line, info.Alias) {
 			t.Errorf("field %s (%s) has the row %q", info.Name, kind, line)
+		}
+		for _, value := range info.Values {
+			if !strings.Contains(reference, "`"+value+"`") {
+				t.Errorf("value %s of %s is missing", value, info.Name)
+			}
 		}
 	}
 	for _, name := range slices.Concat(keys, modifiers) {

@@ -15,10 +15,16 @@ applies_to: [process_exec]
 emits: [{tactic: TA0011, technique_id: T1105, confidence: 0.5}]
 `
 
-// ruleOf parses a rule with the given match, written in YAML.
+// ruleOf parses a rule for process_exec with the given match, written in YAML.
 func ruleOf(t testing.TB, match string) *Rule {
 	t.Helper()
-	f := Parse("test.yml", []byte(head+"match:\n"+match+"\n"), Options{})
+	return ruleFor(t, event.ProcessExec, match)
+}
+
+// ruleFor is ruleOf for another class.
+func ruleFor(t testing.TB, class event.Class, match string) *Rule {
+	t.Helper()
+	f := Parse("test.yml", []byte(strings.Replace(head, "process_exec", class.String(), 1)+"match:\n"+match+"\n"), Options{})
 	if problems := f.AllProblems(); len(problems) > 0 || len(f.Documents) != 1 {
 		t.Fatalf("%s:\n%s", match, problems.Error())
 	}

@@ -49,6 +49,7 @@ func (r *reader) test(n *yaml.Node, classes []event.Class) (t Test, ok bool) {
 	if !ok {
 		return Test{}, false
 	}
+	t.Event = event.Blank(event.ClassUnknown)
 	if len(classes) > 0 {
 		t.Event.Class = classes[0]
 	}
@@ -148,7 +149,7 @@ func precedence(f event.Field) int {
 		return 0
 	case event.ProcessCommandLine:
 		return 1
-	case event.ProcessArgsCount:
+	case event.ProcessArgsCount, event.ProcessScript:
 		return 3
 	}
 	return 2
@@ -180,6 +181,10 @@ func (r *reader) example(x *example) bool {
 			return false
 		}
 		text := item.Value
+		if values := x.field.Info().Values; values != nil && !slices.Contains(values, text) {
+			r.noValue(x.field, item)
+			return false
+		}
 		if x.field.Info().Address {
 			addr, ok := r.address(item, text, x.field)
 			if !ok {
@@ -201,5 +206,9 @@ func (x *example) holds(ev *event.Event) bool {
 	unknown := func(s string) bool { return s == "" }
 	have := slices.DeleteFunc(ev.Strings(x.field, nil), unknown)
 	want := slices.DeleteFunc(slices.Clone(x.texts), unknown)
+	if x.field.Info().Values != nil { // in whatever order
+		slices.Sort(have)
+		slices.Sort(want)
+	}
 	return slices.Equal(slices.Compact(have), slices.Compact(want))
 }

@@ -80,3 +80,46 @@ emits:
   - {tactic: TA0006, technique_id: T1552, confidence: 0.5}
 `, i, version, i, match)
 }
+
+// NetworkCorpusRule returns the rule number i of a corpus about connections that are
+// made. Its id is N and the number.
+func NetworkCorpusRule(i, version int) string {
+	var match string
+	switch high, low := i/256%256, i%256; {
+	case i%16 < 7:
+		match = fmt.Sprintf("{destination.ip: [198.51.%d.%d, 203.0.%d.%d], destination.port: [443, 8443]}", high, low, high, low)
+	case i%16 < 11:
+		match = fmt.Sprintf("{destination.ip|cidr: 100.%d.%d.0/24, destination.port: [25, 465, 587]}", 64+high%64, low)
+	case i%16 < 13:
+		match = fmt.Sprintf("{destination.ip|cidr: '2001:db8:%x::/48', destination.port: 443}", i)
+	default:
+		match = fmt.Sprintf("{process.name: tool%04d, destination.port: [22, 4444, %d]}", i, 10000+i%50000)
+	}
+	return fmt.Sprintf(`rule_id: N%d
+rule_version: %d
+name: network_corpus_%d
+applies_to: [network_connect]
+match:
+  peer: %s
+emits:
+  - {tactic: TA0011, technique_id: T1071, confidence: 0.5}
+`, i, version, i, match)
+}
+
+// MixedCorpus returns n rules about all classes, in the proportions of a large site:
+// of 16 rules 8 are of Corpus, 5 about files that are opened and 3 about connections.
+func MixedCorpus(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		block, k := i/16, i%16
+		switch {
+		case k < 8:
+			out[i] = CorpusRule(8*block+k, 1)
+		case k < 13:
+			out[i] = FileCorpusRule(5*block+k-8, 1)
+		default:
+			out[i] = NetworkCorpusRule(3*block+k-13, 1)
+		}
+	}
+	return out
+}

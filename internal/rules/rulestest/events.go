@@ -1,7 +1,7 @@
 package rulestest
 
 import (
-	"net/netip"
+	"fmt"
 	"strings"
 
 	"bittern/internal/event"
@@ -32,14 +32,8 @@ func (g *Generator) EventFor(class event.Class) *event.Event {
 		limit = maxCommandLine
 	}
 	ev.Process = g.process(limit)
-	switch class {
-	case event.ProcessExit:
-		ev.Exit = g.exit()
-	case event.FileOpen:
-		ev.File = g.file()
-	case event.NetworkConnect:
-		ev.Network = g.network()
-	}
+	g.image(&ev.Process)
+	g.ofClass(ev)
 	if class != event.ProcessExec {
 		ev.Process.ArgsCount, ev.Process.WorkingDirectory, ev.Process.WorkingDirectoryTruncated = 0, "", false
 	}
@@ -51,34 +45,22 @@ func (g *Generator) EventFor(class event.Class) *event.Event {
 	if g.oneIn(2) {
 		ev.User.Name = pick(g, users)
 	}
+	if g.oneIn(2) {
+		ev.CgroupPath = fmt.Sprintf(pick(g, containerGroups), pick(g, containerIDs))
+		ev.ContainerID = event.ContainerID(ev.CgroupPath)
+	}
 	return ev
 }
 
-func (g *Generator) exit() event.Exit {
+// image adds what is known of the image of the process that an event is about.
+func (g *Generator) image(p *event.Process) {
+	p.ExecutableDeleted, p.ExecutableMemfd = g.oneIn(6), g.oneIn(8)
 	if g.oneIn(3) {
-		return event.Exit{Signal: pick(g, signals)}
+		p.Script = g.spoil(g.value(event.ProcessScript))
 	}
-	return event.Exit{Code: pick(g, exitCodes)}
-}
-
-func (g *Generator) file() event.File {
-	return event.File{
-		Path: g.spoil(g.value(event.FilePath)), PathTruncated: g.oneIn(8),
-		Read: !g.oneIn(4), Write: g.oneIn(2), Create: g.oneIn(4), Truncate: g.oneIn(4),
+	if p.Script != "" {
+		p.Invoked = p.Script
 	}
-}
-
-// network is a peer, of which nothing may be known.
-func (g *Generator) network() event.Network {
-	n := event.Network{Port: uint16(pick(g, ports)), Transport: pick(g, []string{"tcp", "udp", ""})}
-	if g.oneIn(12) {
-		return n
-	}
-	n.Destination = netip.MustParseAddr(g.value(event.DestinationIP))
-	if n.Destination.Is4() && g.oneIn(3) {
-		n.Destination = netip.AddrFrom16(n.Destination.As16()) // mapped into IPv6
-	}
-	return n
 }
 
 func (g *Generator) process(limit int) event.Process {

@@ -75,7 +75,7 @@ func (g *Generator) comparison(v vocabulary) (key string, values []string) {
 		field := pick(g, v.numbers)
 		for range n {
 			values = append(values, itoa(pick(g, numbersOf(field))))
-			values = append(values, itoa(g.between(0, 4)))
+			values = append(values, itoa(g.between(1, 4)))
 		}
 		return field.String(), values
 	case 1:

@@ -3,6 +3,7 @@ package rulestest
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"bittern/internal/event"
 )
@@ -21,9 +22,16 @@ var (
 		"--output=/tmp/a", "x y", " ", "nc -e /bin/sh", "caf\u00e9", "K\u212ak", "\u017fsS", "a*b", "what?", "back\\slash", "\"quoted\"", "$(id)",
 		"aab", "abab", "bba", "\ufffd",
 	}
+	mountSources    = []string{"/dev/sda1", "tmpfs", "overlay", "none", "/etc", "//a.example/Share", "proc"}
+	mountTypes      = []string{"ext4", "tmpfs", "overlay", "proc", "nfs4", "fuse.sshfs"}
+	kernelNames     = []string{"nf_tables", "overlay", "diamorphine", "a", "on_exec", "Count_1", "probe a"}
+	containerIDs    = []string{strings.Repeat("0a", 32), strings.Repeat("c0de", 16), strings.Repeat("0a1", 21) + "f"}
+	containerGroups = []string{"/docker-%s.scope", "/cri-containerd-%s.scope", "/docker/%s", "/libpod-%s.scope/container", "/crio-conmon-%s.scope"}
+
 	users = []string{"root", "www-data", "Alice"}
 	uids  = []uint32{0, 33, 1000}
 
+	modes     = []uint32{0o644, 0o755, 0o600, 0o666, 0o4755, 0o2755, 0o6711, 0o1777, 0}
 	exitCodes = []uint32{0, 1, 2, 255}
 	signals   = []uint32{0, 9, 11}
 
@@ -33,6 +41,7 @@ var (
 	}
 	prefixLengths = []int{0, 1, 7, 8, 9, 16, 24, 31, 32, 64, 96, 127, 128}
 	ports         = []uint32{0, 22, 53, 443, 4444, 65535}
+	targetPIDs    = []uint32{1, 2, 3} // 0 is none
 
 	// lengths are those around the limits of the kernel's tables and buffers.
 	lengths = []int{30, 125, 126, 127, 128, 129, 130, 255, 256, 1024, 4095, 4096}
@@ -43,6 +52,12 @@ var (
 		event.ProcessExitCode: 4, event.ProcessExitSignal: 4,
 		event.FilePath: 6, event.FileName: 3, event.FileOpenRead: 2, event.FileOpenWrite: 2,
 		event.DestinationIP: 6, event.DestinationPort: 6, event.NetworkTransport: 2, event.NetworkType: 2,
+		event.SourceIP: 4, event.SourcePort: 4, event.NetworkOperation: 4,
+		event.FileOperation: 6, event.FileNewPath: 3, event.FileTargetPath: 2, event.FileUID: 3, event.FileGID: 3,
+		event.FileModeSetuid: 2, event.FileModeExecutable: 2,
+		event.PrivilegeOperation: 6, event.PrivilegeCapabilities: 4, event.PrivilegeNamespaces: 3, event.PrivilegeTargetPID: 3,
+		event.UserChangesID: 3, event.UserChangesEffectiveID: 3, event.UserChangesGroupID: 2, event.MountSource: 2, event.MountType: 2,
+		event.KernelOperation: 6, event.KernelName: 5, event.KernelType: 4,
 	}
 )
 
@@ -70,8 +85,10 @@ func numbersOf(f event.Field) []uint32 {
 		return exitCodes
 	case event.ProcessExitSignal:
 		return signals
-	case event.DestinationPort:
+	case event.DestinationPort, event.SourcePort:
 		return ports
+	case event.PrivilegeTargetPID:
+		return targetPIDs
 	}
 	return uids
 }
@@ -96,10 +113,19 @@ func (g *Generator) value(f event.Field) string {
 		return longText(pick(g, lengths))
 	}
 	switch f {
-	case event.ProcessExecutable, event.ProcessParentExecutable, event.ProcessWorkingDirectory:
+	case event.ProcessExecutable, event.ProcessParentExecutable, event.ProcessWorkingDirectory, event.ProcessScript,
+		event.PrivilegeTargetExecutable:
 		return pick(g, paths)
-	case event.FilePath:
+	case event.FilePath, event.FileNewPath, event.FileTargetPath:
 		return pick(g, files)
+	case event.MountSource:
+		return pick(g, mountSources)
+	case event.MountType:
+		return pick(g, mountTypes)
+	case event.KernelName:
+		return pick(g, kernelNames)
+	case event.FieldContainerID:
+		return pick(g, containerIDs)
 	case event.FileName:
 		_, name := splitPath(pick(g, files))
 		return name
