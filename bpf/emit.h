@@ -6,6 +6,8 @@
 #ifndef BITTERN_EMIT_H
 #define BITTERN_EMIT_H
 
+#include "cgroup.h"
+#include "selftest.h"
 #include "subject.h"
 #include <bpf/bpf_helpers.h>
 
@@ -29,12 +31,14 @@ static __always_inline void emit(struct workspace *s, __u64 epoch)
 	struct record_header *h = &e->record.header;
 	__u32 class = h->class;
 	__u64 *last = bpf_map_lookup_elem(&sequences, &class);
-	__u32 size = finish_record(e, &s->match);
+	__u32 size;
 
+	put_cgroup_path(s, current_task());
+	size = finish_record(e, &s->match);
 	h->epoch = epoch;
 	h->cpu = bpf_get_smp_processor_id();
 	if (last)
-		h->sequence = __sync_fetch_and_add(last, 1) + 1;
+		h->sequence = ADD(last, 1);
 	e->record.cgroup = bpf_get_current_cgroup_id();
 	count(class, COUNTER_MATCHES);
 	if (h->flags & RECORD_SPILLED)
@@ -44,27 +48,88 @@ static __always_inline void emit(struct workspace *s, __u64 epoch)
 }
 
 /*
- * Judges an event of the current process by the given epoch. What its process and parent
- * run is read when it is needed.
+ * Judges an event of the current process by the given epoch. What its parent and, unless it
+ * has just executed it, the process itself run is read when it is needed.
  */
 static __always_inline void judge_event(struct workspace *s, const struct wanted *w, __u64 epoch,
 					bool executed)
 {
-	bool complete = executed || wants_process(w);
-
+	bool complete = wants_parent(&w->first) || (!executed && wants_subject(&w->first));
 	__u32 class = s->event.record.header.class;
+	struct looks others;
 
 	count(class, COUNTER_EVENTS);
-	match_begin(&s->match, class);
+	match_begin(s, class);
 	if (complete)
 		read_process(s->id, executed);
-	match_event(s->id);
-	match_end(&s->match, epoch);
+	match_event(s, &w->first);
+	if (s->match.led) {
+		others = other_looks(w);
+		if (!complete && (wants_parent(&others) || (!executed && wants_subject(&others)))) {
+			read_process(s->id, executed);
+			complete = true;
+		}
+		match_event(s, &others);
+	}
+	match_end(s->id, epoch);
 	if (!s->match.survivors)
 		return;
 	if (!complete)
-		read_process(s->id, false);
+		read_process(s->id, executed);
 	emit(s, epoch);
+}
+
+/* What an event is judged by. */
+struct terms {
+	__u64 epoch;
+	struct wanted wanted;
+};
+
+/*
+ * Begins an event of the current process, which is watched: NULL if no rule asks for the
+ * class, or there is no room. Nothing may be looked up before.
+ */
+static __always_inline struct workspace *begin_watched(struct terms *by, __u32 class)
+{
+	struct workspace *s;
+
+	by->epoch = current_epoch();
+	if (!read_wanted(&by->wanted, class))
+		return NULL;
+	s = take_workspace(class);
+	if (!s)
+		return NULL;
+	begin_event(&s->event, class);
+	read_identity(&s->event, current_task());
+	return s;
+}
+
+/* The same of a process that may not be watched. Programs of cgroups don't ask: they are attached
+ * to what is. */
+static __always_inline struct workspace *begin(struct terms *by, __u32 class)
+{
+	return is_watched() ? begin_watched(by, class) : NULL;
+}
+
+/* The same of a class that tells operations apart. */
+static __always_inline struct workspace *begin_operation(struct terms *by, __u32 class,
+							 __u32 operation)
+{
+	struct workspace *s;
+
+	if (is_self_test())
+		return NULL;
+	s = begin(by, class);
+	if (s)
+		s->event.record.operation = operation;
+	return s;
+}
+
+/* Judges the event, and ends it. */
+static __always_inline void judge(struct workspace *s, const struct terms *by)
+{
+	judge_event(s, &by->wanted, by->epoch, false);
+	give_back(s);
 }
 
 #endif

@@ -16,6 +16,10 @@ enum event_class {
 	EVENT_PROCESS_EXIT,
 	EVENT_FILE_OPEN,
 	EVENT_NETWORK_CONNECT,
+	EVENT_FILE_CHANGE,
+	EVENT_NETWORK_LISTEN,
+	EVENT_PRIVILEGE_CHANGE,
+	EVENT_KERNEL_CHANGE,
 	EVENT_CLASS_COUNT,
 };
 
@@ -59,12 +63,76 @@ enum record_flag {
 	RECORD_PARENT_EXECUTABLE_TRUNCATED = 1 << 4, /* or parent not known */
 	RECORD_PARENT_ARGS_TRUNCATED = 1 << 5,	     /* or parent not known */
 	RECORD_FILE_PATH_TRUNCATED = 1 << 6,
+	RECORD_NEW_PATH_TRUNCATED = 1 << 7,
 	/* How a file was opened. */
 	RECORD_OPEN_READ = 1 << 8,
 	RECORD_OPEN_WRITE = 1 << 9,
 	RECORD_OPEN_CREATE = 1 << 10, /* O_CREAT was given */
 	RECORD_OPEN_TRUNCATE = 1 << 11,
+	/* What the process runs. */
+	RECORD_SCRIPT = 1 << 12, /* invoked is a script, executable its interpreter */
+	RECORD_EXECUTABLE_DELETED = 1 << 13,
+	RECORD_EXECUTABLE_MEMFD = 1 << 14,
+	/* Paths are what the process's memory said after the call. */
+	RECORD_PATH_CLAIMED = 1 << 15,
+	RECORD_MODE_KNOWN = 1 << 16,
 };
+
+/*
+ * What was done, in classes that tell several operations apart. The numbers are the codes
+ * of the operations' names in internal/event.
+ */
+enum file_operation {
+	FILE_CREATE = 1,
+	FILE_MKDIR,
+	FILE_UNLINK,
+	FILE_RMDIR,
+	FILE_RENAME,
+	FILE_LINK,
+	FILE_SYMLINK,
+	FILE_CHMOD,
+	FILE_CHOWN,
+	FILE_TRUNCATE,
+};
+
+enum network_operation {
+	NETWORK_BIND = 1,
+	NETWORK_LISTEN,
+	NETWORK_ACCEPT,
+};
+
+enum privilege_operation {
+	PRIVILEGE_SETUID = 1,
+	PRIVILEGE_SETGID,
+	PRIVILEGE_CAPSET,
+	PRIVILEGE_PTRACE,
+	PRIVILEGE_UNSHARE,
+	PRIVILEGE_SETNS,
+	PRIVILEGE_MOUNT,
+};
+
+enum kernel_operation {
+	KERNEL_MODULE_FILE = 1,
+	KERNEL_MODULE_LOAD,
+	KERNEL_BPF_PROGRAM,
+	KERNEL_KEXEC,
+};
+
+/* Bits of record.namespaces, in the order of their names in internal/event. */
+enum namespace_kind {
+	NAMESPACE_CGROUP,
+	NAMESPACE_IPC,
+	NAMESPACE_MNT,
+	NAMESPACE_NET,
+	NAMESPACE_PID,
+	NAMESPACE_TIME,
+	NAMESPACE_USER,
+	NAMESPACE_UTS,
+	NAMESPACE_KINDS,
+};
+
+/* An id that is not known, or did not change. */
+#define NO_ID 0xffffffffU
 
 /* A string in the data behind a record, not terminated. */
 struct span {
@@ -74,14 +142,13 @@ struct span {
 
 struct record_header {
 	__u16 class;
-	__u16 flags; /* enum record_flag */
+	__u16 versions; /* number of u64 version ids behind the data */
+	__u32 flags;	/* enum record_flag */
 	__u32 cpu;
+	__u32 data;	/* bytes of data, a multiple of 8 */
 	__u64 sequence; /* per CPU, from 1 */
 	__u64 epoch;
-	__u64 time;	/* ns since boot, suspended time included */
-	__u16 versions; /* number of u64 version ids behind the data */
-	__u16 data;	/* bytes of data, a multiple of 8 */
-	__u32 pad;
+	__u64 time; /* ns since boot, suspended time included */
 };
 
 /*
@@ -98,6 +165,8 @@ struct record {
 	__u32 pid, parent_pid;
 	__u32 uid, euid, gid, egid;
 	__u32 args_count; /* process_exec only */
+	__u8 operation;	  /* of the enum of the class */
+	__u8 pad[3];
 	struct span executable;
 	struct span invoked;
 	struct span args; /* NUL after each argument, the last one included */
@@ -105,16 +174,35 @@ struct record {
 	struct span parent_executable;
 	struct span parent_invoked;
 	struct span parent_args;
+	struct span cgroup_path; /* its last components */
 	/* process_exit */
 	__u32 exit_code; /* as wait(2) gives it */
-	/* file_open */
+	/* file_open, file_change; mount points; files of modules */
 	struct span file_path;
-	/* network_connect */
-	__u8 address[16]; /* the first four of IPv4 */
-	__u16 port;
-	__u8 family;	/* 4 or 6 */
+	struct span new_path;
+	struct span target_path;
+	__u32 mode; /* permission bits, with RECORD_MODE_KNOWN */
+	__u32 file_uid, file_gid;
+	/* network_connect, network_listen */
+	__u8 address[16]; /* of the peer, the first four of IPv4 */
+	__u8 source[16];  /* this host's side */
+	__u16 port, source_port;
+	__u8 family;	/* 4 or 6; 0 if there is no peer */
 	__u8 transport; /* IP protocol number: 6 is TCP, 17 is UDP */
-	__u32 pad;
+	__u8 source_family;
+	__u8 pad2;
+	/* privilege_change */
+	__u64 capabilities;
+	__u32 namespaces; /* bits of enum namespace_kind */
+	__u32 new_uid, new_euid, new_gid;
+	__u32 target_pid;
+	struct span target_executable;
+	struct span mount_source;
+	struct span mount_type;
+	/* kernel_change */
+	struct span kernel_name;
+	__u32 kernel_type; /* code of a BPF program's type: its number + 1 */
+	__u32 pad3;
 };
 
 /*

@@ -2,9 +2,8 @@
 /*
  * process_exec, process_exit, and the process table behind all classes.
  *
- * Hooks: tp_btf sched_process_fork, sched_process_exec, sched_process_exit; a
- * sleepable task iterator, once at start.
- * Least kernel: 5.18 (bpf_loop 5.17, bpf_copy_from_user_task 5.18).
+ * Hooks: tp_btf sched_process_fork, sched_process_exec, sched_process_exit.
+ * Least kernel: 5.10.
  */
 #include "emit.h"
 #include <bpf/bpf_tracing.h>
@@ -18,26 +17,24 @@ const enum record_flag *const keep_record_flag __attribute__((unused));
 const enum key_field *const keep_key_field __attribute__((unused));
 const enum key_way *const keep_key_way __attribute__((unused));
 const enum limit *const keep_limit __attribute__((unused));
-
-/* The iterator may sleep and move between CPUs: it has a workspace of its own. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct workspace);
-} seed_workspace SEC(".maps");
+const enum file_operation *const keep_file_operation __attribute__((unused));
+const enum network_operation *const keep_network_operation __attribute__((unused));
+const enum privilege_operation *const keep_privilege_operation __attribute__((unused));
+const enum kernel_operation *const keep_kernel_operation __attribute__((unused));
+const enum filter_of *const keep_filter_of __attribute__((unused));
+const enum namespace_kind *const keep_namespace_kind __attribute__((unused));
 
 /*
  * The arguments are one block of user memory that execve has just written. Part of
  * it may be paged out all the same: what can be read up to there is kept.
  */
-static __always_inline __u32 read_args(void *to, struct mm_struct *mm, bool *truncated)
+static __always_inline __u32 read_args(void *to, unsigned long from, unsigned long end,
+				       bool *truncated)
 {
-	unsigned long from = mm->arg_start;
-	unsigned long size = mm->arg_end - from;
-	__u32 length = size > ARGS_BYTES ? ARGS_BYTES : size;
+	__u64 length = end - from;
 
-	*truncated = size > ARGS_BYTES;
+	*truncated = length > ARGS_BYTES;
+	length = AT_MOST(length, ARGS_BYTES);
 	if (!bpf_probe_read_user(to, length, (void *)from))
 		return length;
 	*truncated = true;
@@ -56,31 +53,35 @@ static __always_inline void read_image(struct workspace *s, struct task_struct *
 {
 	struct event *e = &s->event;
 	struct record *r = &e->record;
-	struct fs_struct *fs = task->fs;
+	const char *filename = bprm->filename;
+	struct mm_struct *mm = task->mm;
 	bool truncated = false;
+	__u32 flags = 0;
 	long n;
 
 	read_identity(e, task);
 	r->args_count = bprm->argc;
 
-	n = image_path(&s->path, task, &truncated);
-	put_string(e, &r->executable, path_start(&s->path, n), n);
-	if (truncated)
-		r->header.flags |= RECORD_EXECUTABLE_TRUNCATED;
+	n = image_path(s, task, &flags);
+	put_string(e, &r->executable, path_start(s, n), n);
+	if (bprm->interp != filename)
+		flags |= RECORD_SCRIPT;
 
-	n = bpf_probe_read_kernel_str(s->path.bytes, PATH_BYTES, bprm->filename);
+	n = bpf_probe_read_kernel_str(s->path.bytes, PATH_BYTES, filename);
 	put_string(e, &r->invoked, s->path.bytes, n > 0 ? n - 1 : 0);
-	share_string(e, r->executable, &r->invoked);
+	share_string(s, r->executable, &r->invoked);
 
-	n = path_of(&s->path, place_of(&fs->pwd), place_of(&fs->root), &truncated);
-	put_string(e, &r->cwd, path_start(&s->path, n), n);
+	n = path_of(s, working_directory_of(task), root_of(task), &truncated);
+	put_string(e, &r->cwd, path_start(s, n), n);
 	if (truncated)
-		r->header.flags |= RECORD_CWD_TRUNCATED;
+		flags |= RECORD_CWD_TRUNCATED;
 
-	n = read_args(s->path.bytes, task->mm, &truncated);
+	n = read_args(s->path.bytes, BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end),
+		      &truncated);
 	put_string(e, &r->args, s->path.bytes, n);
 	if (truncated)
-		r->header.flags |= RECORD_ARGS_TRUNCATED;
+		flags |= RECORD_ARGS_TRUNCATED;
+	r->header.flags |= flags;
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -119,7 +120,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (!image)
 		return 0;
 	/* The parent, which runs this, keeps the image alive meanwhile. */
-	__sync_fetch_and_add(&image->references, 1);
+	ADD(&image->references, 1);
 	if (bpf_map_update_elem(&processes, &child_tgid, &entry, BPF_ANY)) {
 		leave_image(&entry.image);
 		count(EVENT_UNKNOWN, COUNTER_UNTRACKED);
@@ -129,22 +130,15 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 
 static __always_inline void judge_exit(struct task_struct *task)
 {
-	__u64 epoch = current_epoch();
-	struct workspace *s;
-	struct wanted w;
+	struct terms by;
+	struct workspace *s = begin(&by, EVENT_PROCESS_EXIT);
 
-	if (!read_wanted(&w, EVENT_PROCESS_EXIT) || !is_watched())
-		return;
-	s = take_workspace(EVENT_PROCESS_EXIT);
 	if (!s)
 		return;
-	begin_event(&s->event, EVENT_PROCESS_EXIT);
-	read_identity(&s->event, task);
 	s->event.record.exit_code = task->exit_code;
 	if (task->signal->flags & SIGNAL_GROUP_EXIT)
 		s->event.record.exit_code = task->signal->group_exit_code;
-	judge_event(s, &w, epoch, false);
-	give_back(s);
+	judge(s, &by);
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -155,48 +149,5 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	judge_exit(task);
 	forget_process(task->tgid);
-	return 0;
-}
-
-/* Fills the table with what runs already, leaving alone what the hooks have put there. */
-SEC("iter.s/task")
-int seed(struct bpf_iter__task *ctx)
-{
-	struct task_struct *task = ctx->task;
-	__u32 zero = 0;
-	struct workspace *s = bpf_map_lookup_elem(&seed_workspace, &zero);
-	unsigned long from, size;
-	struct mm_struct *mm;
-	struct record *r;
-	bool truncated;
-	long n;
-
-	if (!task || !s || task->pid != task->tgid)
-		return 0;
-	r = &s->event.record;
-	begin_event(&s->event, EVENT_UNKNOWN);
-	read_identity(&s->event, task);
-	n = image_path(&s->path, task, &truncated);
-	put_string(&s->event, &r->executable, path_start(&s->path, n), n);
-	r->invoked = r->executable;
-	if (truncated)
-		r->header.flags |= RECORD_EXECUTABLE_TRUNCATED;
-	mm = task->mm;
-	if (mm) {
-		from = mm->arg_start;
-		size = mm->arg_end - from;
-		n = size > IMAGE_BYTES ? IMAGE_BYTES : size;
-		if (size > IMAGE_BYTES)
-			r->header.flags |= RECORD_ARGS_TRUNCATED;
-		if (n && bpf_copy_from_user_task(s->path.bytes, n, (void *)from, task, 0)) {
-			n = 0;
-			r->header.flags |= RECORD_ARGS_TRUNCATED;
-		}
-		put_string(&s->event, &r->args, s->path.bytes, n);
-	}
-	enter_image(&s->image, &s->event, r->start, BPF_NOEXIST);
-	/* If it has exited since, on_exit may have been too early for this entry. */
-	if (task->signal->live.counter <= 0)
-		forget_process(task->tgid);
 	return 0;
 }

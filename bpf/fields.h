@@ -6,33 +6,50 @@
 #ifndef BITTERN_FIELDS_H
 #define BITTERN_FIELDS_H
 
+#include "numbers.h"
+#include "record.h"
 #include "text.h"
 
-/* The look-ups that a live rule of a class needs, read once for an event. */
+/* The look-ups that live rules of a class need, read once for an event. */
 struct wanted {
-	__u64 text, gram, number;
+	struct looks all, first; /* as in class_use */
 };
 
-#define TEXT_OF(field) ((__u64)((1 << WAYS) - 1) << ((field) * WAYS))
-#define GRAM_OF(field) (0xfULL << ((field) * 4))
+#define TEXT_OF(field)	 ((__u64)((1 << WAYS) - 1) << ((field) * WAYS))
+#define GRAM_OF(field)	 (0xfULL << ((field) * 4))
+#define NUMBER_OF(field) (1ULL << (field))
 
-static __always_inline bool wants(const struct wanted *w, __u32 field)
+static __always_inline bool wants(const struct looks *l, __u32 field)
 {
-	return w->text & TEXT_OF(field) || w->gram & GRAM_OF(field);
+	return l->text & TEXT_OF(field) || l->gram & GRAM_OF(field);
 }
 
-/* Whether a rule of the class looks at a string of the process or of its parent. */
-static __always_inline bool wants_process(const struct wanted *w)
+/* Whether something of what the process runs is looked at, its parent left out. */
+static __always_inline bool wants_subject(const struct looks *l)
 {
-	const __u64 text = TEXT_OF(KEY_EXECUTABLE) | TEXT_OF(KEY_PARENT_EXECUTABLE) |
-			   TEXT_OF(KEY_COMMAND_LINE) | TEXT_OF(KEY_PARENT_COMMAND_LINE);
-	const __u64 gram = GRAM_OF(KEY_EXECUTABLE) | GRAM_OF(KEY_PARENT_EXECUTABLE) |
-			   GRAM_OF(KEY_COMMAND_LINE) | GRAM_OF(KEY_PARENT_COMMAND_LINE);
-	const __u64 number = 1ULL << KEY_PARENT_PID | 1ULL << KEY_EXECUTABLE_TRUNCATED |
-			     1ULL << KEY_ARGS_TRUNCATED | 1ULL << KEY_PARENT_EXECUTABLE_TRUNCATED |
-			     1ULL << KEY_PARENT_ARGS_TRUNCATED;
+	const __u64 number = NUMBER_OF(KEY_EXECUTABLE_TRUNCATED) |
+			     NUMBER_OF(KEY_EXECUTABLE_DELETED) | NUMBER_OF(KEY_EXECUTABLE_MEMFD) |
+			     NUMBER_OF(KEY_ARGS_TRUNCATED);
 
-	return w->text & text || w->gram & gram || w->number & number;
+	return wants(l, KEY_EXECUTABLE) || wants(l, KEY_COMMAND_LINE) || wants(l, KEY_SCRIPT) ||
+	       l->number & number;
+}
+
+static __always_inline bool wants_parent(const struct looks *l)
+{
+	const __u64 number = NUMBER_OF(KEY_PARENT_PID) |
+			     NUMBER_OF(KEY_PARENT_EXECUTABLE_TRUNCATED) |
+			     NUMBER_OF(KEY_PARENT_ARGS_TRUNCATED);
+
+	return wants(l, KEY_PARENT_EXECUTABLE) || wants(l, KEY_PARENT_COMMAND_LINE) ||
+	       l->number & number;
+}
+
+static __always_inline void read_looks(struct looks *to, struct looks *from)
+{
+	to->text = *(volatile __u64 *)&from->text;
+	to->gram = *(volatile __u64 *)&from->gram;
+	to->number = *(volatile __u64 *)&from->number;
 }
 
 /* False if no rule of the class is live: the event need not be looked at. */
@@ -43,26 +60,35 @@ static __always_inline bool read_wanted(struct wanted *w, __u32 class)
 
 	if (!c || !always || class >= EVENT_CLASS_COUNT)
 		return false;
-	w->text = *(volatile __u64 *)&c->in_use[class].text;
-	w->gram = *(volatile __u64 *)&c->in_use[class].gram;
-	w->number = *(volatile __u64 *)&c->in_use[class].number;
+	read_looks(&w->all, &c->in_use[class].all);
+	read_looks(&w->first, &c->in_use[class].first);
 	/* The low half counts the cells of clauses that every event hits. */
-	return w->text || w->gram || w->number || (__u32) * (volatile __u64 *)always;
+	return w->all.text || w->all.gram || w->all.number || (__u32) * (volatile __u64 *)always;
+}
+
+/* A string of the event's data. A global function, see workspace.h. */
+__noinline int match_data(__u32 workspace, __u32 field, __u32 offset, __u32 size, bool args)
+{
+	struct workspace *s = workspace_of(workspace);
+	__u64 length = size;
+	struct event *e;
+
+	if (!s)
+		return 0;
+	e = &s->event;
+	/* The NUL that ends the last argument is no part of the command line. */
+	if (args && length && !e->data[MASKED(offset + length - 1, DATA_BYTES - 1)])
+		length--;
+	length = AT_MOST(length, PATH_BYTES);
+	load_text(&s->match, &e->data[MASKED(offset, DATA_BYTES - 1)], length);
+	match_text(s, field, length, args);
+	return 0;
 }
 
 static __always_inline void match_span(struct workspace *s, __u32 field, struct span span,
 				       bool args)
 {
-	struct event *e = &s->event;
-	__u32 length = span.length;
-
-	/* The NUL that ends the last argument is no part of the command line. */
-	if (args && length && !e->data[(span.offset + length - 1) & (DATA_BYTES - 1)])
-		length--;
-	if (length > PATH_BYTES)
-		length = PATH_BYTES;
-	load_text(&s->match, &e->data[span.offset & (DATA_BYTES - 1)], length);
-	match_text(s->id, field, length, args);
+	match_data(s->id, field, span.offset, span.length, args);
 }
 
 /* Two values of one field; the second is mostly the same as the first. */
@@ -75,66 +101,138 @@ static __always_inline void match_paths(struct workspace *s, __u32 field, struct
 		match_span(s, field, other, false);
 }
 
-static __always_inline void match_numbers(struct match_scratch *m, const struct record *r,
-					  __u64 wanted)
+static __always_inline void match_known(struct workspace *s, __u32 field, struct span span)
 {
-	__u32 flags = r->header.flags;
-
-#define NUMBER(field, value) match_number(m, wanted, field, value)
-#define FLAG(field, flag)    NUMBER(field, !!(flags & (flag)))
-	NUMBER(KEY_PID, r->pid);
-	NUMBER(KEY_PARENT_PID, r->parent_pid);
-	NUMBER(KEY_ARGS_COUNT, r->args_count);
-	NUMBER(KEY_UID, r->uid);
-	NUMBER(KEY_EUID, r->euid);
-	NUMBER(KEY_GID, r->gid);
-	FLAG(KEY_EXECUTABLE_TRUNCATED, RECORD_EXECUTABLE_TRUNCATED);
-	FLAG(KEY_ARGS_TRUNCATED, RECORD_ARGS_TRUNCATED);
-	FLAG(KEY_CWD_TRUNCATED, RECORD_CWD_TRUNCATED);
-	FLAG(KEY_PARENT_EXECUTABLE_TRUNCATED, RECORD_PARENT_EXECUTABLE_TRUNCATED);
-	FLAG(KEY_PARENT_ARGS_TRUNCATED, RECORD_PARENT_ARGS_TRUNCATED);
-	NUMBER(KEY_EXIT_CODE, r->exit_code >> 8 & 0xff);
-	NUMBER(KEY_EXIT_SIGNAL, r->exit_code & 0x7f);
-	FLAG(KEY_FILE_PATH_TRUNCATED, RECORD_FILE_PATH_TRUNCATED);
-	FLAG(KEY_OPEN_READ, RECORD_OPEN_READ);
-	FLAG(KEY_OPEN_WRITE, RECORD_OPEN_WRITE);
-	FLAG(KEY_OPEN_CREATE, RECORD_OPEN_CREATE);
-	FLAG(KEY_OPEN_TRUNCATE, RECORD_OPEN_TRUNCATE);
-	NUMBER(KEY_DESTINATION_PORT, r->port);
-#undef FLAG
-#undef NUMBER
+	if (span.length)
+		match_span(s, field, span, false);
 }
 
 /*
- * Looks up all that the event of a workspace holds, between match_begin and match_end.
- * Paths that are empty are not known, so nothing matches them; a command line is always
- * known. A global function, see match_text.
+ * Looks one side of a connection up, by its bits: the version of IP, then the address. A
+ * global function, see workspace.h.
  */
-__noinline int match_event(__u32 workspace)
+__noinline int hit_address(__u32 workspace, __u32 field)
 {
-	struct workspace *s = bpf_map_lookup_elem(&workspaces, &workspace);
-	struct wanted w = {};
+	struct workspace *s = workspace_of(workspace);
+	__u8 *address, family, *text;
 	struct record *r;
+	__u32 *row;
 
 	if (!s)
 		return 0;
 	r = &s->event.record;
-	read_wanted(&w, r->header.class);
-	if (wants(&w, KEY_EXECUTABLE))
-		match_paths(s, KEY_EXECUTABLE, r->executable, r->invoked);
-	if (wants(&w, KEY_PARENT_EXECUTABLE))
-		match_paths(s, KEY_PARENT_EXECUTABLE, r->parent_executable, r->parent_invoked);
-	if (wants(&w, KEY_CWD) && r->cwd.length)
-		match_span(s, KEY_CWD, r->cwd, false);
-	if (wants(&w, KEY_COMMAND_LINE))
-		match_span(s, KEY_COMMAND_LINE, r->args, true);
-	if (wants(&w, KEY_PARENT_COMMAND_LINE))
-		match_span(s, KEY_PARENT_COMMAND_LINE, r->parent_args, true);
-	if (wants(&w, KEY_FILE_PATH) && r->file_path.length)
-		match_span(s, KEY_FILE_PATH, r->file_path, false);
-	if (w.number)
-		match_numbers(&s->match, r, w.number);
+	address = field == KEY_SOURCE_IP ? r->source : r->address;
+	family = field == KEY_SOURCE_IP ? r->source_family : r->family;
+	if (!family)
+		return 0;
+	text = (__u8 *)s->match.key.text;
+	s->match.key.tag = OF_CLASS(s->match.class, field * WAYS + WAY_FORWARD);
+	if (type_code(family, address) == 1) {
+		s->match.key.bits = 32 + 8 + 32;
+		text[0] = 4;
+		for (int i = 0; i < 4; i++)
+			text[1 + i] = family == 4 ? address[i] : address[12 + i];
+	} else {
+		s->match.key.bits = 32 + 8 + 128;
+		text[0] = 6;
+		for (int i = 0; i < 16; i++)
+			text[1 + i] = address[i];
+	}
+	row = bpf_map_lookup_elem(&texts, &s->match.key);
+	if (row)
+		hit_row(workspace, *row);
 	return 0;
+}
+
+/* All fields from that one on. */
+#define TEXT_FROM(field) (~0ULL << ((field) * WAYS))
+#define GRAM_FROM(field) (~0ULL << ((field) * 4))
+
+/* The strings that only some classes have. A global function, see workspace.h. */
+__noinline int match_strings(__u32 workspace)
+{
+	struct workspace *s = workspace_of(workspace);
+	struct record *r;
+	struct looks l;
+
+	if (!s)
+		return 0;
+	r = &s->event.record;
+	l = s->match.looks;
+	if (wants(&l, KEY_CWD))
+		match_known(s, KEY_CWD, r->cwd);
+	if (wants(&l, KEY_FILE_PATH))
+		match_known(s, KEY_FILE_PATH, r->file_path);
+	if (wants(&l, KEY_NEW_PATH))
+		match_known(s, KEY_NEW_PATH, r->new_path);
+	if (wants(&l, KEY_TARGET_PATH))
+		match_known(s, KEY_TARGET_PATH, r->target_path);
+	if (wants(&l, KEY_TARGET_EXECUTABLE))
+		match_known(s, KEY_TARGET_EXECUTABLE, r->target_executable);
+	if (wants(&l, KEY_MOUNT_SOURCE))
+		match_known(s, KEY_MOUNT_SOURCE, r->mount_source);
+	if (wants(&l, KEY_MOUNT_TYPE))
+		match_known(s, KEY_MOUNT_TYPE, r->mount_type);
+	if (wants(&l, KEY_KERNEL_NAME))
+		match_known(s, KEY_KERNEL_NAME, r->kernel_name);
+	if (wants(&l, KEY_DESTINATION_IP))
+		hit_address(workspace, KEY_DESTINATION_IP);
+	if (wants(&l, KEY_SOURCE_IP))
+		hit_address(workspace, KEY_SOURCE_IP);
+	return 0;
+}
+
+/* What the process and its parent run. A global function, see workspace.h. */
+__noinline int match_process(__u32 workspace)
+{
+	struct workspace *s = workspace_of(workspace);
+	struct record *r;
+	struct looks l;
+
+	if (!s)
+		return 0;
+	r = &s->event.record;
+	l = s->match.looks;
+	if (wants(&l, KEY_EXECUTABLE))
+		match_paths(s, KEY_EXECUTABLE, r->executable, r->invoked);
+	if (wants(&l, KEY_PARENT_EXECUTABLE))
+		match_paths(s, KEY_PARENT_EXECUTABLE, r->parent_executable, r->parent_invoked);
+	if (wants(&l, KEY_COMMAND_LINE))
+		match_span(s, KEY_COMMAND_LINE, r->args, true);
+	if (wants(&l, KEY_PARENT_COMMAND_LINE))
+		match_span(s, KEY_PARENT_COMMAND_LINE, r->parent_args, true);
+	if (wants(&l, KEY_SCRIPT) && r->header.flags & RECORD_SCRIPT)
+		match_known(s, KEY_SCRIPT, r->invoked);
+	return 0;
+}
+
+/*
+ * Makes the given look-ups of what the event of a workspace holds, between match_begin and
+ * match_end. Strings that are empty are not known, so nothing matches them; a command line
+ * is always known.
+ */
+static __always_inline void match_event(struct workspace *s, const struct looks *l)
+{
+	s->match.looks = *l;
+	if (l->text & ~TEXT_FROM(KEY_FILE_PATH) || l->gram & ~GRAM_FROM(KEY_FILE_PATH))
+		match_process(s->id);
+	if (l->text & TEXT_FROM(KEY_FILE_PATH) || l->gram & GRAM_FROM(KEY_FILE_PATH) ||
+	    wants(l, KEY_CWD))
+		match_strings(s->id);
+	if (l->number)
+		match_numbers(s->id, l->number);
+}
+
+/* What is wanted and not among the first look-ups. */
+static __always_inline struct looks other_looks(const struct wanted *w)
+{
+	struct looks l = {
+		.text = w->all.text & ~w->first.text,
+		.gram = w->all.gram & ~w->first.gram,
+		.number = w->all.number & ~w->first.number,
+	};
+
+	return l;
 }
 
 #endif

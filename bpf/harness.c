@@ -27,12 +27,22 @@ struct {
 	__type(value, struct trial);
 } trials SEC(".maps");
 
-/* Iterations of a pause, about 200 microseconds. */
-#define PAUSE 20000
+/* About 100 microseconds on a fast machine. */
+#define PAUSES 200
 
-static long idle(__u32 i, void *ctx)
+__noinline int idle(__u32 n)
 {
-	return 0;
+	volatile __u32 done = 0;
+
+	for (__u32 i = 0; i < 200; i++)
+		done += n;
+	return done;
+}
+
+static __always_inline void pause(void)
+{
+	for (__u32 i = 0; i < PAUSES; i++)
+		idle(i);
 }
 
 static __always_inline int judge_trial(bool late, bool slow)
@@ -41,24 +51,31 @@ static __always_inline int judge_trial(bool late, bool slow)
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct trial *t = bpf_map_lookup_elem(&trials, &cpu);
 	struct workspace *s;
+	struct wanted w = {};
+	struct looks others;
 
 	if (!t)
 		return 0;
-	s = take_workspace(t->event.record.header.class & 7);
+	s = take_workspace(t->event.record.header.class & 15);
 	if (!s)
 		return 0;
 	if (slow)
-		bpf_loop(PAUSE, idle, NULL, 0);
+		pause();
 	s->event.record = t->event.record;
-	bpf_probe_read_kernel(s->event.data, t->event.record.header.data & (DATA_BYTES - 1),
+	bpf_probe_read_kernel(s->event.data, MASKED(t->event.record.header.data, DATA_BYTES - 1),
 			      t->event.data);
-	match_begin(&s->match, s->event.record.header.class);
-	match_event(s->id);
+	match_begin(s, s->event.record.header.class);
+	read_wanted(&w, s->event.record.header.class);
+	match_event(s, &w.first);
+	if (s->match.led) {
+		others = other_looks(&w);
+		match_event(s, &others);
+	}
 	if (slow)
-		bpf_loop(PAUSE, idle, NULL, 0);
+		pause();
 	if (late)
 		epoch = current_epoch();
-	match_end(&s->match, epoch);
+	match_end(s->id, epoch);
 	t->epoch = epoch;
 	t->survivors = s->match.survivors;
 	bpf_probe_read_kernel(t->versions, sizeof(t->versions), s->match.versions);

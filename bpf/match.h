@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The matching engine. Rules are data in the maps below; these functions are the
+ * The matching engine. Rules are data in the maps of tables.h; these functions are the
  * same for every rule set.
  *
  * A clause lives in a slot. It has up to MAX_GROUPS groups; an event passes when
@@ -16,12 +16,17 @@
  * for a grace period after the epoch that hides it. The order is what makes a
  * change atomic. On x86-64 plain loads in program order are enough.
  *
- * Needs 5.17 (bpf_loop).
+ * Long loops are cut into chunks, each a call of a global function, so that the verifier
+ * of every kernel sees short ones.
  */
 #ifndef BITTERN_MATCH_H
 #define BITTERN_MATCH_H
 
-#include "tables.h"
+#include "workspace.h"
+
+#define CHUNK 32
+#define PAGE  (CHUNK * CHUNK)
+#define PAGES (GROUPS * MAX_BLOCKS / PAGE)
 
 static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
 {
@@ -32,6 +37,8 @@ static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
 
 	if (!bits)
 		return;
+	if (!group)
+		s->led = 1;
 	if (!s->hits[at]) {
 		n = s->dirty_count;
 		if (n < GROUPS * MAX_BLOCKS) {
@@ -42,57 +49,65 @@ static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
 	s->hits[at] |= bits;
 }
 
-struct row_walk {
-	struct match_scratch *s;
-	__u32 offset;
-};
-
-static long hit_cell_at(__u32 i, void *ctx)
+/* Hits cells from offset to end, at most CHUNK of them. */
+__noinline int hit_cells(__u32 workspace, __u32 offset, __u32 end)
 {
-	struct row_walk *w = ctx;
-	__u32 at = w->offset + i;
-	__u64 *cell = bpf_map_lookup_elem(&cells, &at);
+	struct workspace *w = workspace_of(workspace);
 
-	if (!cell)
-		return 1;
-	hit_cell(w->s, *(volatile __u64 *)cell);
-	return 0;
-}
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < CHUNK; i++) {
+		__u32 at = offset + i;
+		__u64 *cell;
 
-/*
- * Nearly every row has one cell: those with more pay for the loop. A global function, so
- * that the verifier looks at it once and not once for each kind of key.
- */
-__noinline int hit_row(struct match_scratch *s, __u32 row)
-{
-	__u64 *place = bpf_map_lookup_elem(&rows, &row);
-	struct row_walk walk = { .s = s };
-	__u64 span, *cell;
-	__u32 count;
-
-	if (!s || !place)
-		return 0;
-	span = *(volatile __u64 *)place;
-	count = span;
-	walk.offset = span >> 32;
-	if (!count)
-		return 0;
-	cell = bpf_map_lookup_elem(&cells, &walk.offset);
-	if (!cell)
-		return 0;
-	hit_cell(s, *(volatile __u64 *)cell);
-	if (count > 1) {
-		walk.offset++;
-		bpf_loop(count - 1, hit_cell_at, &walk, 0);
+		if (at >= end)
+			break;
+		cell = bpf_map_lookup_elem(&cells, &at);
+		if (!cell)
+			break;
+		hit_cell(&w->match, *(volatile __u64 *)cell);
 	}
 	return 0;
 }
 
-struct judge_walk {
-	struct match_scratch *s;
-	__u64 epoch;
-	__u32 class;
-};
+/* The same of PAGE. */
+__noinline int hit_page(__u32 workspace, __u32 offset, __u32 end)
+{
+	for (__u32 i = 0; i < CHUNK; i++, offset += CHUNK) {
+		if (offset >= end)
+			break;
+		hit_cells(workspace, offset, end);
+	}
+	return 0;
+}
+
+/* Nearly every row has one cell: those with more pay for the loop. */
+__noinline int hit_row(__u32 workspace, __u32 row)
+{
+	struct workspace *w = workspace_of(workspace);
+	__u64 *place = bpf_map_lookup_elem(&rows, &row);
+	__u32 offset, end;
+	__u64 span, *cell;
+
+	if (!w || !place)
+		return 0;
+	span = *(volatile __u64 *)place;
+	offset = span >> 32;
+	end = offset + (__u32)span;
+	if (offset == end)
+		return 0;
+	cell = bpf_map_lookup_elem(&cells, &offset);
+	if (!cell)
+		return 0;
+	hit_cell(&w->match, *(volatile __u64 *)cell);
+	offset++;
+	for (__u32 i = 0; i < PAGES; i++, offset += PAGE) {
+		if (offset >= end)
+			break;
+		hit_page(workspace, offset, end);
+	}
+	return 0;
+}
 
 /*
  * Position of the lowest set bit: how many are clear below it. Without branches, each of
@@ -118,74 +133,135 @@ static __always_inline bool visible(struct slot *slot, __u64 epoch)
 	return *(volatile __u64 *)((void *)&slot->born + after) <= epoch && epoch < died;
 }
 
-/* Judges the 32 slots of the block behind one dirty accumulator of group 0. */
-static long judge_at(__u32 i, void *ctx)
+/* A slot of which every group was hit: it survives if it is visible. */
+__noinline int judge_slot(__u32 workspace, __u32 id, __u64 epoch)
 {
-	struct judge_walk *w = ctx;
-	struct match_scratch *s = w->s;
-	__u64 epoch = w->epoch;
-	__u32 block, alive;
+	struct workspace *w = workspace_of(workspace);
+	struct slot *slot = bpf_map_lookup_elem(&slots, &id);
+	__u32 k;
 
-	if (i >= GROUPS * MAX_BLOCKS)
-		return 1;
-	block = s->dirty[i];
-	if (block >= MAX_BLOCKS) /* not of group 0 */
+	if (!w || !slot || !visible(slot, epoch))
 		return 0;
+	k = w->match.survivors;
+	if (k < RECORD_VERSIONS)
+		w->match.versions[MASKED(k, RECORD_VERSIONS - 1)] = slot->version;
+	w->match.survivors = k + 1;
+	return 0;
+}
+
+/* Judges the 32 slots of a block of which group 0 was hit. */
+__noinline int judge_block(__u32 workspace, __u32 number, __u64 epoch)
+{
+	struct workspace *w = workspace_of(workspace);
+	__u64 block = MASKED(number, MAX_BLOCKS - 1);
+	struct match_scratch *s;
+	__u32 alive, first;
+
+	if (!w)
+		return 0;
+	s = &w->match;
 	alive = s->hits[block] & ~s->hits[GROUP_NOT * MAX_BLOCKS + block];
 	for (__u32 g = 1; g < MAX_GROUPS; g++) {
-		__u32 at = g * MAX_BLOCKS + block;
-		__u32 key = (w->class * MAX_GROUPS + g) * (class_slots / SLOTS_PER_CELL) + block;
+		__u64 at = g * MAX_BLOCKS + block;
+		__u32 key = (s->class * MAX_GROUPS + g) * (class_slots / SLOTS_PER_CELL) + block;
 		__u64 *none = bpf_map_lookup_elem(&no_group, &key);
 
 		if (none)
-			alive &= s->hits[at & (GROUPS * MAX_BLOCKS - 1)] | (__u32)*none;
+			alive &= s->hits[at] | (__u32)*none;
 	}
-	for (int n = 0; n < SLOTS_PER_CELL && alive; n++, alive &= alive - 1) {
-		__u32 id = w->class * class_slots + block * SLOTS_PER_CELL + lowest_bit(alive);
-		struct slot *slot = bpf_map_lookup_elem(&slots, &id);
-		__u32 k = s->survivors;
+	first = s->class * class_slots + block * SLOTS_PER_CELL;
+	for (int n = 0; n < SLOTS_PER_CELL && alive; n++, alive &= alive - 1)
+		judge_slot(workspace, first + lowest_bit(alive), epoch);
+	return 0;
+}
 
-		if (!slot)
-			continue;
-		if (!visible(slot, epoch))
-			continue;
-		if (k < RECORD_VERSIONS)
-			s->versions[k] = slot->version;
-		s->survivors = k + 1;
+/* Judges what the accumulators from the given index of dirty on, at most CHUNK, lead to. */
+__noinline int judge_dirty(__u32 workspace, __u32 from, __u64 epoch)
+{
+	struct workspace *w = workspace_of(workspace);
+
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < CHUNK; i++) {
+		__u32 at = from + i;
+
+		if (at >= w->match.dirty_count)
+			break;
+		at = w->match.dirty[MASKED(at, GROUPS * MAX_BLOCKS - 1)];
+		if (at < MAX_BLOCKS) /* of group 0 */
+			judge_block(workspace, at, epoch);
 	}
 	return 0;
 }
 
-static long clean_at(__u32 i, void *ctx)
+/* Zeroes the accumulators, in the same way. */
+__noinline int clean_dirty(__u32 workspace, __u32 from)
 {
-	struct match_scratch *s = ((struct judge_walk *)ctx)->s;
+	struct workspace *w = workspace_of(workspace);
 
-	if (i >= GROUPS * MAX_BLOCKS)
-		return 1;
-	s->hits[s->dirty[i] & (GROUPS * MAX_BLOCKS - 1)] = 0;
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < CHUNK; i++) {
+		__u32 at = from + i;
+
+		if (at >= w->match.dirty_count)
+			break;
+		at = w->match.dirty[MASKED(at, GROUPS * MAX_BLOCKS - 1)];
+		w->match.hits[MASKED(at, GROUPS * MAX_BLOCKS - 1)] = 0;
+	}
 	return 0;
 }
 
-static __always_inline void match_begin(struct match_scratch *s, __u32 class)
+/* PAGE of them: judged if clean is not set, zeroed if it is. */
+__noinline int end_page(__u32 workspace, __u32 from, __u64 epoch, bool clean)
 {
-	s->class = class;
-	s->dirty_count = 0;
-	s->survivors = 0;
-	hit_row(s, class);
+	struct workspace *w = workspace_of(workspace);
+
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < CHUNK; i++, from += CHUNK) {
+		if (from >= w->match.dirty_count)
+			break;
+		if (clean)
+			clean_dirty(workspace, from);
+		else
+			judge_dirty(workspace, from, epoch);
+	}
+	return 0;
+}
+
+static __always_inline void match_begin(struct workspace *w, __u32 class)
+{
+	w->match.class = class;
+	w->match.dirty_count = 0;
+	w->match.survivors = 0;
+	w->match.led = 0;
+	hit_row(w->id, class);
 }
 
 /*
  * Judges all that was hit since match_begin by the given epoch. Afterwards
- * s->versions holds the survivors' versions; s->survivors counts them, and may be
+ * versions holds the survivors' versions; survivors counts them, and may be
  * more than there is room for. A version with several surviving clauses is there
  * as many times.
  */
-static __always_inline void match_end(struct match_scratch *s, __u64 epoch)
+__noinline int match_end(__u32 workspace, __u64 epoch)
 {
-	struct judge_walk walk = { .s = s, .epoch = epoch, .class = s->class };
+	struct workspace *w = workspace_of(workspace);
 
-	bpf_loop(s->dirty_count, judge_at, &walk, 0);
-	bpf_loop(s->dirty_count, clean_at, &walk, 0);
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < PAGES; i++) {
+		if (!w->match.led || i * PAGE >= w->match.dirty_count)
+			break;
+		end_page(workspace, i * PAGE, epoch, false);
+	}
+	for (__u32 i = 0; i < PAGES; i++) {
+		if (i * PAGE >= w->match.dirty_count)
+			break;
+		end_page(workspace, i * PAGE, epoch, true);
+	}
+	return 0;
 }
 
 #endif

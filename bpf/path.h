@@ -4,18 +4,18 @@
  * these walk the dentries upwards, across mounts, to the root of the process: the
  * result is the path as the process sees it.
  *
- * The walk reads without locks, as d_path does under its sequence counters. A
- * rename at the same moment can mix two names, as it can for any observer.
+ * The walk takes no locks. The sequence counter of each dentry tells if it was renamed
+ * meanwhile, so each name is one that it had; when a directory above is moved at the same
+ * moment, the names can be of before and after.
  */
 #ifndef BITTERN_PATH_H
 #define BITTERN_PATH_H
 
 #include "kernel.h"
-#include "event.h"
+#include "workspace.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-#define NAME_BYTES 255
 #define PATH_STEPS 256 /* names and mounts crossed; deeper is truncated */
 
 /* A struct path, copied out of the kernel. */
@@ -24,30 +24,19 @@ struct place {
 	struct dentry *dentry;
 };
 
-static __always_inline struct place place_of(const struct path *p)
+static __always_inline struct place read_place(const struct path *p)
 {
-	struct place copy = {
-		.mnt = p->mnt,
-		.dentry = p->dentry,
-	};
+	struct place copy = {};
 
+	if (bpf_core_field_offset(struct path, mnt) == 0 &&
+	    bpf_core_field_offset(struct path, dentry) == sizeof(void *)) {
+		bpf_probe_read_kernel(&copy, sizeof(copy), p);
+		return copy;
+	}
+	copy.mnt = BPF_CORE_READ(p, mnt);
+	copy.dentry = BPF_CORE_READ(p, dentry);
 	return copy;
 }
-
-struct path_walk {
-	struct dentry *dentry, *root_dentry;
-	struct mount *mount;
-	struct vfsmount *mnt, *root_mount;
-	struct dentry *mount_root; /* of mnt */
-	__u32 start;		   /* the path is bytes[start] to bytes[PATH_BYTES - 1] */
-	bool done;
-};
-
-struct path_scratch {
-	/* The path grows downwards from PATH_BYTES; the rest is room to overrun. */
-	char bytes[2 * PATH_BYTES + NAME_BYTES + 1];
-	struct path_walk walk; /* not on the stack, which is short of room */
-};
 
 static __always_inline void enter_mount(struct path_walk *w, struct mount *mount)
 {
@@ -64,53 +53,63 @@ static __always_inline bool prepend(struct path_scratch *s, const unsigned char 
 
 	if (length > NAME_BYTES || length + 1 > start)
 		return false;
-	start = (start - length) & (2 * PATH_BYTES - 1);
-	if (bpf_probe_read_kernel(&s->bytes[start], length & NAME_BYTES, name))
+	start = MASKED(start - length, 2 * PATH_BYTES - 1);
+	if (bpf_probe_read_kernel(&s->bytes[start], MASKED(length, NAME_BYTES), name))
 		return false;
-	start = (start - 1) & (2 * PATH_BYTES - 1);
+	start = MASKED(start - 1, 2 * PATH_BYTES - 1);
 	s->bytes[start] = '/';
 	s->walk.start = start;
 	return true;
 }
 
-/* What a step needs of a dentry, as it lies there: d_name follows d_parent. */
+/* The beginning of a dentry, as it mostly lies there. */
 struct dentry_names {
+	__u32 flags, sequence;
+	void *hash[2];
 	struct dentry *parent;
-	__u32 hash, length;
+	__u32 name_hash, length;
 	const unsigned char *name;
 };
 
+#define AT(field) bpf_core_field_offset(struct dentry, field)
+
 static __always_inline void read_names(struct dentry_names *d, struct dentry *dentry)
 {
-	if (bpf_core_field_offset(struct dentry, d_name) ==
-	    bpf_core_field_offset(struct dentry, d_parent) + sizeof(void *)) {
-		bpf_probe_read_kernel(d, sizeof(*d),
-				      (void *)dentry +
-					      bpf_core_field_offset(struct dentry, d_parent));
+	if (AT(d_seq) == AT(d_flags) + 4 && AT(d_parent) == AT(d_flags) + 24 &&
+	    AT(d_name) == AT(d_flags) + 32) {
+		bpf_probe_read_kernel(d, sizeof(*d), (void *)dentry + AT(d_flags));
 		return;
 	}
+	d->sequence = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
 	d->parent = BPF_CORE_READ(dentry, d_parent);
 	d->length = BPF_CORE_READ(dentry, d_name.len);
 	d->name = BPF_CORE_READ(dentry, d_name.name);
 }
 
-static long path_step(__u32 i, void *ctx)
+/* One step upwards; not 0 once there is no next. */
+__noinline int path_step(__u32 workspace)
 {
-	struct path_scratch *s = *(struct path_scratch **)ctx;
-	struct path_walk *w = &s->walk;
-	struct dentry *dentry = w->dentry;
-	struct mount *mount = w->mount;
+	struct workspace *ws = workspace_of(workspace);
 	struct dentry_names d = {};
+	struct path_walk *w;
+	struct dentry *dentry;
+	struct mount *mount;
+	__u32 start;
 
+	if (!ws)
+		return 1;
+	w = &ws->path.walk;
+	dentry = w->dentry;
+	mount = w->mount;
 	if (dentry == w->root_dentry && w->mnt == w->root_mount) {
-		w->done = true;
+		w->done = 1;
 		return 1;
 	}
 	if (dentry == w->mount_root) {
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
 		if (above == mount) { /* outside the process's root */
-			w->done = true;
+			w->done = 1;
 			return 1;
 		}
 		w->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
@@ -118,48 +117,62 @@ static long path_step(__u32 i, void *ctx)
 		return 0;
 	}
 	read_names(&d, dentry);
-	if (!prepend(s, d.name, d.length))
+	start = w->start;
+	if (!prepend(&ws->path, d.name, d.length))
 		return 1;
+	/* It was renamed meanwhile: neither of its names, perhaps, so once more. */
+	if (d.sequence & 1 || BPF_CORE_READ(dentry, d_seq.seqcount.sequence) != d.sequence) {
+		w->start = start;
+		return 0;
+	}
 	if (dentry == d.parent) { /* an object without a place, such as a memfd */
-		w->done = true;
+		w->done = 1;
 		return 1;
 	}
 	w->dentry = d.parent;
 	return 0;
 }
 
+__noinline int walk_path(__u32 workspace)
+{
+	for (__u32 i = 0; i < PATH_STEPS; i++) {
+		if (path_step(workspace))
+			break;
+	}
+	return 0;
+}
+
 /*
- * Puts the path of what at points to at the end of s->bytes[0..PATH_BYTES).
+ * Puts the path of what at points to at the end of path.bytes[0..PATH_BYTES).
  * Returns its length; *truncated is set if it is not whole, and then what is there
  * are its last components.
  */
-static __always_inline __u32 path_of(struct path_scratch *s, struct place at, struct place root,
+static __always_inline __u32 path_of(struct workspace *s, struct place at, struct place root,
 				     bool *truncated)
 {
-	struct path_walk *w = &s->walk;
+	struct path_walk *w = &s->path.walk;
 
 	*truncated = true;
 	if (!at.dentry || !at.mnt)
 		return 0;
-	*w = (struct path_walk){
-		.dentry = at.dentry,
-		.root_dentry = root.dentry,
-		.root_mount = root.mnt,
-		.start = PATH_BYTES,
-	};
+	w->dentry = at.dentry;
+	w->root_dentry = root.dentry;
+	w->root_mount = root.mnt;
+	w->start = PATH_BYTES;
+	w->done = 0;
 	enter_mount(w, (void *)at.mnt - bpf_core_field_offset(struct mount, mnt));
-	bpf_loop(PATH_STEPS, path_step, &s, 0);
+	walk_path(s->id);
 	*truncated = !w->done;
 	if (w->start == PATH_BYTES && w->done) { /* the root itself */
-		s->bytes[PATH_BYTES - 1] = '/';
+		s->path.bytes[PATH_BYTES - 1] = '/';
 		return 1;
 	}
 	return PATH_BYTES - w->start;
 }
 
-static __always_inline const char *path_start(struct path_scratch *s, __u32 length)
+static __always_inline const char *path_start(struct workspace *s, __u32 length)
 {
-	return &s->bytes[(PATH_BYTES - length) & (2 * PATH_BYTES - 1)];
+	return &s->path.bytes[MASKED(PATH_BYTES - length, 2 * PATH_BYTES - 1)];
 }
 
 #endif

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The process table: what the events of a child say about its parent. It is kept by
- * fork, exec and exit, and seeded once by a task iterator.
- *
- * A process refers to the image that it runs. fork makes the child refer to the same
- * image, so it copies little; the last process to leave an image deletes it.
+ * Keeping the process table, and reading it.
  *
  * But for its count of references, an image never changes once it can be found, and
  * its key never comes back. Elements are recycled under readers, so a reader copies
@@ -19,54 +15,13 @@
 
 #define EEXIST 17
 
-struct image_key {
-	__u64 time; /* ns since boot when it was executed; when its process started, if seeded */
-	__u32 tgid; /* of the process that executed it */
-	__u32 pad;
-};
-
-struct process {
-	__u64 start; /* ns since boot */
-	struct image_key image;
-};
-
-struct image {
-	__u32 references;
-	__u16 flags;			 /* RECORD_EXECUTABLE_TRUNCATED, RECORD_ARGS_TRUNCATED */
-	__u16 executable, invoked, args; /* lengths, in this order in data; invoked may be 0 */
-	__u32 pad;
-	char data[IMAGE_BYTES];
-};
-
-/* An image while it is put together: the verifier does not see that it fits. */
-struct image_draft {
-	struct image image;
-	char overrun[IMAGE_BYTES];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768); /* set by the loader */
-	__type(key, __u32);	    /* tgid */
-	__type(value, struct process);
-} processes SEC(".maps");
-
-/*
- * Preallocated: elements of this size come and go with each short-lived process, and
- * the kernel's allocator for BPF keeps few of them at hand.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192); /* set by the loader */
-	__type(key, struct image_key);
-	__type(value, struct image);
-} images SEC(".maps");
-
 static __always_inline void leave_image(struct image_key *key)
 {
 	struct image *i = bpf_map_lookup_elem(&images, key);
 
-	if (i && __sync_fetch_and_sub(&i->references, 1) == 1)
+	/* Where ADD does not fetch, two may see 0: the key never comes back, so both may delete it.
+	 */
+	if (i && ADD(&i->references, -1) == 0)
 		bpf_map_delete_elem(&images, key);
 }
 
@@ -80,10 +35,9 @@ static __always_inline __u16 keep_string(struct image_draft *d, __u32 at, struct
 		length = room;
 		*cut = true;
 	}
-	if (length > IMAGE_BYTES) /* never; for the verifier */
-		length = IMAGE_BYTES;
-	bpf_probe_read_kernel(&d->image.data[at & (IMAGE_BYTES - 1)], length,
-			      &e->data[span.offset & (DATA_BYTES - 1)]);
+	length = AT_MOST(length, IMAGE_BYTES); /* for the verifier */
+	bpf_probe_read_kernel(&d->image.data[MASKED(at, IMAGE_BYTES - 1)], length,
+			      &e->data[MASKED(span.offset, DATA_BYTES - 1)]);
 	return length;
 }
 
@@ -102,13 +56,13 @@ static __always_inline void enter_image(struct image_draft *d, struct event *e, 
 	struct process *old = bpf_map_lookup_elem(&processes, &r->pid);
 	struct image_key left = {};
 	struct image *i = &d->image;
-	bool cut = r->header.flags & RECORD_EXECUTABLE_TRUNCATED;
+	bool cut = false;
 	__u32 at;
 
 	if (old)
 		left = old->image;
 	i->references = 1;
-	i->flags = 0;
+	i->flags = r->header.flags & IMAGE_FLAGS;
 	i->executable = keep_string(d, 0, e, r->executable, IMAGE_PATH_BYTES, &cut);
 	at = i->executable;
 	i->invoked = 0;
@@ -117,7 +71,7 @@ static __always_inline void enter_image(struct image_draft *d, struct event *e, 
 	at += i->invoked;
 	if (cut)
 		i->flags |= RECORD_EXECUTABLE_TRUNCATED;
-	cut = r->header.flags & RECORD_ARGS_TRUNCATED;
+	cut = false;
 	i->args = keep_string(d, at, e, r->args, IMAGE_BYTES - at, &cut);
 	if (cut)
 		i->flags |= RECORD_ARGS_TRUNCATED;
@@ -159,7 +113,7 @@ static __always_inline void forget_process(__u32 tgid)
 /* Where in a record the strings of a process go. */
 struct process_spans {
 	struct span executable, invoked, args;
-	__u16 flags; /* of the image */
+	__u32 flags; /* of the image */
 };
 
 /*
@@ -169,7 +123,7 @@ struct process_spans {
 static __always_inline bool put_image(struct event *e, __u32 tgid, __u64 start,
 				      struct process_spans *to)
 {
-	__u16 begin = e->record.header.data;
+	__u32 begin = e->record.header.data;
 
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct process *p = bpf_map_lookup_elem(&processes, &tgid);
@@ -188,9 +142,10 @@ static __always_inline bool put_image(struct event *e, __u32 tgid, __u64 start,
 		at = i->executable;
 		to->invoked = to->executable;
 		if (i->invoked)
-			put_string(e, &to->invoked, i->data + (at & (IMAGE_BYTES - 1)), i->invoked);
+			put_string(e, &to->invoked, i->data + MASKED(at, IMAGE_BYTES - 1),
+				   i->invoked);
 		at += i->invoked;
-		put_string(e, &to->args, i->data + (at & (IMAGE_BYTES - 1)), i->args);
+		put_string(e, &to->args, i->data + MASKED(at, IMAGE_BYTES - 1), i->args);
 		if (bpf_map_lookup_elem(&images, &key) == i)
 			return true;
 		e->record.header.data = begin;

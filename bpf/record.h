@@ -5,28 +5,23 @@
 #ifndef BITTERN_RECORD_H
 #define BITTERN_RECORD_H
 
-#include "event.h"
-#include "tables.h"
+#include "workspace.h"
 #include <bpf/bpf_helpers.h>
-
-struct event {
-	struct record record;
-	/* Past DATA_BYTES: room to overrun by one string, and for the versions. */
-	char data[DATA_BYTES + PATH_BYTES];
-};
 
 static __always_inline void begin_event(struct event *e, __u32 class)
 {
 	__builtin_memset(&e->record, 0, sizeof(e->record));
 	e->record.header.class = class;
 	e->record.header.time = bpf_ktime_get_boot_ns();
+	e->record.file_uid = e->record.file_gid = NO_ID;
+	e->record.new_uid = e->record.new_euid = e->record.new_gid = NO_ID;
 }
 
 /* Appends a string to the data, padded with NUL to eight bytes. */
 static __always_inline void put_string(struct event *e, struct span *span, const void *from,
 				       __u32 length)
 {
-	__u32 offset = e->record.header.data & (DATA_BYTES - 1);
+	__u32 offset = MASKED(e->record.header.data, DATA_BYTES - 1);
 
 	length = AT_MOST(length, PATH_BYTES);
 	*(__u64 *)&e->data[offset + (length & ~7U)] = 0;
@@ -37,35 +32,48 @@ static __always_inline void put_string(struct event *e, struct span *span, const
 	e->record.header.data = offset + ((length + 7) & ~7U);
 }
 
-struct same_walk {
-	const struct event *e;
-	__u32 a, b;
-	bool differ;
-};
+#define SAME_STEP 8
 
-static long same_at(__u32 i, void *ctx)
+/* Whether the first words of two strings, at most SAME_STEP, are the same. */
+__noinline int same_words(__u32 workspace, __u32 a, __u32 b, __u32 words)
 {
-	struct same_walk *w = ctx;
+	struct workspace *w = workspace_of(workspace);
 
-	w->differ = *(__u64 *)&w->e->data[(w->a + 8 * i) & (DATA_BYTES - 8)] !=
-		    *(__u64 *)&w->e->data[(w->b + 8 * i) & (DATA_BYTES - 8)];
-	return w->differ;
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < SAME_STEP; i++) {
+		if (i >= words)
+			break;
+		if (*(__u64 *)&w->event.data[MASKED(a + 8 * i, DATA_BYTES - 8)] !=
+		    *(__u64 *)&w->event.data[MASKED(b + 8 * i, DATA_BYTES - 8)])
+			return 0;
+	}
+	return 1;
+}
+
+/* Whether two strings of the same length, which are padded to words, are the same. */
+__noinline int same_text(__u32 workspace, __u32 a, __u32 b, __u32 length)
+{
+	__u32 words = (length + 7) / 8;
+
+	for (__u32 i = 0; i < PATH_BYTES / 8; i += SAME_STEP) {
+		if (i >= words)
+			break;
+		if (!same_words(workspace, a + 8 * i, b + 8 * i, words - i))
+			return 0;
+	}
+	return 1;
 }
 
 /*
  * Takes back string b, the last one put, if it is the same as a: mostly a program
  * is invoked by its own path. It is then sent once and looked up once.
  */
-static __always_inline void share_string(struct event *e, struct span a, struct span *b)
+static __always_inline void share_string(struct workspace *w, struct span a, struct span *b)
 {
-	struct same_walk w = { .e = e, .a = a.offset, .b = b->offset };
-
-	if (a.length != b->length || !a.length)
+	if (a.length != b->length || !a.length || !same_text(w->id, a.offset, b->offset, a.length))
 		return;
-	bpf_loop((a.length + 7) / 8, same_at, &w, 0);
-	if (w.differ)
-		return;
-	e->record.header.data = b->offset;
+	w->event.record.header.data = b->offset;
 	b->offset = a.offset;
 }
 

@@ -2,7 +2,9 @@
 #ifndef BITTERN_SELFTEST_H
 #define BITTERN_SELFTEST_H
 
-#include "kernel.h"
+#include <linux/types.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
 
 /*
  * While the loader tests a hook it sets the first to its own process, and looks whether
@@ -11,9 +13,11 @@
 volatile __u32 self_test_tgid;
 volatile __u64 self_test_fired;
 
-static __always_inline bool is_self_test(struct task_struct *task)
+static __always_inline bool is_self_test(void)
 {
-	if (!self_test_tgid || (__u32)task->tgid != self_test_tgid)
+	__u32 tgid = self_test_tgid;
+
+	if (!tgid || bpf_get_current_pid_tgid() >> 32 != tgid)
 		return false;
 	self_test_fired++;
 	return true;

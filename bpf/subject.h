@@ -7,9 +7,8 @@
 
 #include "fields.h"
 #include "process.h"
-#include "workspace.h"
+#include "task.h"
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
 
 /* The cgroup whose processes are judged, if watch_cgroup is set. */
 struct {
@@ -26,33 +25,57 @@ static __always_inline bool is_watched(void)
 	return !watch_cgroup || bpf_current_task_under_cgroup(&watched, 0) == 1;
 }
 
-static __always_inline __u32 image_path(struct path_scratch *s, struct task_struct *task,
-					bool *truncated)
-{
-	struct mm_struct *mm = task->mm;
-	struct fs_struct *fs = task->fs;
-	struct file *file;
+#define MEMFD "memfd:" /* the beginning of the names of such files */
 
-	*truncated = false;
-	if (!mm || !fs) /* a kernel thread */
+/* Flags of a record that say what kind of file an image is. */
+static __always_inline __u32 image_kind(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	char name[8] = {};
+
+	if (BPF_CORE_READ(dentry, d_hash.pprev)) /* it can be found by its name */
 		return 0;
-	file = mm->exe_file;
+	bpf_probe_read_kernel(name, sizeof(MEMFD) - 1, BPF_CORE_READ(dentry, d_name.name));
+	if (BPF_CORE_READ(dentry, d_parent) == dentry &&
+	    !__builtin_memcmp(name, MEMFD, sizeof(MEMFD) - 1))
+		return RECORD_EXECUTABLE_MEMFD;
+	return RECORD_EXECUTABLE_DELETED;
+}
+
+/* The path of what a task runs, and its kind, added to the flags. */
+static __always_inline __u32 image_path(struct workspace *s, struct task_struct *task, __u32 *flags)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	bool truncated = false;
+	struct file *file;
+	__u32 n;
+
+	if (!mm) /* a kernel thread */
+		return 0;
+	file = BPF_CORE_READ(mm, exe_file);
 	if (!file)
 		return 0;
-	return path_of(s, place_of(&file->f_path), place_of(&fs->root), truncated);
+	n = file_path_of(s, file, task, &truncated);
+	*flags |= image_kind(file) | (truncated ? RECORD_EXECUTABLE_TRUNCATED : 0);
+	return n;
 }
 
 /* Who: what costs nothing to know. */
 static __always_inline void read_identity(struct event *e, struct task_struct *task)
 {
-	const struct cred *cred = task->cred;
+	const struct cred *cred = FOLLOW(task, cred);
+	struct {
+		__u32 uid, gid, suid, sgid, euid, egid;
+	} ids = {};
 
-	e->record.pid = task->tgid;
-	e->record.start = task->group_leader->start_boottime;
-	e->record.uid = cred->uid.val;
-	e->record.euid = cred->euid.val;
-	e->record.gid = cred->gid.val;
-	e->record.egid = cred->egid.val;
+	/* One after the other since 2.6.29. */
+	bpf_probe_read_kernel(&ids, sizeof(ids), &cred->uid);
+	e->record.pid = FOLLOW(task, tgid);
+	e->record.start = FOLLOW(task, group_leader, start_boottime);
+	e->record.uid = ids.uid;
+	e->record.euid = ids.euid;
+	e->record.gid = ids.gid;
+	e->record.egid = ids.egid;
 }
 
 /*
@@ -62,29 +85,37 @@ static __always_inline void read_identity(struct event *e, struct task_struct *t
 static __always_inline void put_live_image(struct workspace *s, struct task_struct *task,
 					   struct process_spans *to)
 {
-	bool truncated = false;
-	__u32 n = image_path(&s->path, task, &truncated);
+	__u32 n;
 
-	put_string(&s->event, &to->executable, path_start(&s->path, n), n);
+	to->flags = RECORD_ARGS_TRUNCATED;
+	n = image_path(s, task, &to->flags);
+	put_string(&s->event, &to->executable, path_start(s, n), n);
 	to->invoked = to->executable;
 	to->args.length = 0;
-	to->flags = RECORD_ARGS_TRUNCATED;
-	if (truncated || !n)
+	if (!n)
 		to->flags |= RECORD_EXECUTABLE_TRUNCATED;
+}
+
+/* What a process runs, by the process table; false if it is not there. */
+static __always_inline bool put_process(struct workspace *s, struct task_struct *task, __u32 tgid,
+					__u64 start, struct process_spans *to)
+{
+	if (put_image(&s->event, tgid, start, to))
+		return true;
+	put_live_image(s, task, to);
+	return false;
 }
 
 static __always_inline void read_parent(struct workspace *s, struct task_struct *task)
 {
 	struct record *r = &s->event.record;
-	struct task_struct *parent = task->real_parent;
+	struct task_struct *parent = FOLLOW(task, real_parent);
 	struct process_spans to = {};
 
-	r->parent_pid = parent->tgid;
-	r->parent_start = parent->group_leader->start_boottime;
-	if (!put_image(&s->event, r->parent_pid, r->parent_start, &to)) {
+	r->parent_pid = BPF_CORE_READ(parent, tgid);
+	r->parent_start = BPF_CORE_READ(parent, group_leader, start_boottime);
+	if (!put_process(s, parent, r->parent_pid, r->parent_start, &to))
 		count(r->header.class, COUNTER_UNKNOWN_PARENTS);
-		put_live_image(s, parent, &to);
-	}
 	r->parent_executable = to.executable;
 	r->parent_invoked = to.invoked;
 	r->parent_args = to.args;
@@ -94,14 +125,13 @@ static __always_inline void read_parent(struct workspace *s, struct task_struct 
 		r->header.flags |= RECORD_PARENT_ARGS_TRUNCATED;
 }
 
-/* What the current process runs, by the process table. */
+/* What the current process runs. */
 static __always_inline void read_subject(struct workspace *s, struct task_struct *task)
 {
 	struct record *r = &s->event.record;
 	struct process_spans to = {};
 
-	if (!put_image(&s->event, r->pid, r->start, &to))
-		put_live_image(s, task, &to);
+	put_process(s, task, r->pid, r->start, &to);
 	r->executable = to.executable;
 	r->invoked = to.invoked;
 	r->args = to.args;
@@ -110,14 +140,14 @@ static __always_inline void read_subject(struct workspace *s, struct task_struct
 
 /*
  * Adds to the event of a workspace the current process's parent and, unless it has just
- * executed it, what it runs itself. A global function, see match_text.
+ * executed it, what it runs itself. A global function, see workspace.h.
  */
 __noinline int read_process(__u32 workspace, bool executed)
 {
-	struct workspace *s = bpf_map_lookup_elem(&workspaces, &workspace);
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct workspace *s = workspace_of(workspace);
+	struct task_struct *task = current_task();
 
-	if (!s)
+	if (!s || !task)
 		return 0;
 	if (!executed)
 		read_subject(s, task);

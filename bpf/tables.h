@@ -21,7 +21,8 @@ enum limit {
 	SLOTS_PER_CELL = 32,
 	MAX_BLOCKS = MAX_SLOTS / SLOTS_PER_CELL, /* of 32 slots each */
 	KEY_TEXT = 128,				 /* bytes of text in a key */
-	GRAM_HASH_BITS = 18,			 /* size of the gram filter */
+	FILTER_BITS = 18,			 /* logarithm of the bits of a filter */
+	FILTER_TEXT = 8, /* bytes of the beginning of a key that its filter holds */
 	CPU_WORKSPACES = 2,
 };
 
@@ -32,8 +33,18 @@ enum key_field {
 	KEY_CWD,
 	KEY_COMMAND_LINE,
 	KEY_PARENT_COMMAND_LINE,
+	KEY_SCRIPT,
 	KEY_FILE_PATH,
-	KEY_STRING_FIELDS,
+	KEY_NEW_PATH,
+	KEY_TARGET_PATH,
+	KEY_TARGET_EXECUTABLE,
+	KEY_MOUNT_SOURCE,
+	KEY_MOUNT_TYPE,
+	KEY_KERNEL_NAME,
+	KEY_DESTINATION_IP, /* looked up by bits */
+	KEY_SOURCE_IP,
+	KEY_STRING_FIELDS, /* at most 16 */
+
 	KEY_PID = KEY_STRING_FIELDS,
 	KEY_PARENT_PID,
 	KEY_ARGS_COUNT,
@@ -41,19 +52,40 @@ enum key_field {
 	KEY_EUID,
 	KEY_GID,
 	KEY_EXECUTABLE_TRUNCATED,
+	KEY_EXECUTABLE_DELETED,
+	KEY_EXECUTABLE_MEMFD,
 	KEY_ARGS_TRUNCATED,
 	KEY_CWD_TRUNCATED,
 	KEY_PARENT_EXECUTABLE_TRUNCATED,
 	KEY_PARENT_ARGS_TRUNCATED,
 	KEY_EXIT_CODE,
 	KEY_EXIT_SIGNAL,
+	KEY_OPERATION, /* of each class that has any */
 	KEY_FILE_PATH_TRUNCATED,
+	KEY_NEW_PATH_TRUNCATED,
+	KEY_PATH_CLAIMED,
 	KEY_OPEN_READ,
 	KEY_OPEN_WRITE,
 	KEY_OPEN_CREATE,
 	KEY_OPEN_TRUNCATE,
+	KEY_MODE_SETUID,
+	KEY_MODE_SETGID,
+	KEY_MODE_EXECUTABLE,
+	KEY_MODE_WORLD_WRITABLE,
+	KEY_FILE_UID,
+	KEY_FILE_GID,
 	KEY_DESTINATION_PORT,
-	KEY_FIELDS,
+	KEY_SOURCE_PORT,
+	KEY_TRANSPORT,
+	KEY_NETWORK_TYPE,
+	KEY_CAPABILITY,
+	KEY_NAMESPACE,
+	KEY_TARGET_PID,
+	KEY_NEW_UID,
+	KEY_NEW_EUID,
+	KEY_NEW_GID,
+	KEY_KERNEL_TYPE,
+	KEY_FIELDS, /* at most 64 */
 };
 
 /* Ways to look a string up; with the field they make a tag. */
@@ -85,15 +117,22 @@ struct gram_key {
 	__u32 gram;  /* first byte lowest, ASCII letters in lower case */
 };
 
-/*
- * Look-ups that a live rule of a class needs: bit field*WAYS+way of text, bit
- * field*4+length-1 of gram, bit field of number. They may be set too long, never too
- * short.
- */
-struct class_use {
+/* Look-ups: bit field*WAYS+way of text, bit field*4+length-1 of gram, bit field of number. */
+struct looks {
 	__u64 text;
 	__u64 gram;
 	__u64 number;
+};
+
+/*
+ * Look-ups that a live rule of a class needs, and among them those for the first groups of
+ * clauses: if these hit nothing, no clause can survive, and the others need not be made.
+ * lengths says, for each field and way of text, how long the beginnings of keys are that the
+ * filter holds: bit n-1 is n bytes. All may be set too long, never too short.
+ */
+struct class_use {
+	struct looks all, first;
+	__u64 lengths[8]; /* bits field%2*32 + way*8 of lengths[field/2] */
 };
 
 /* epoch is the swap: see match.h. */
@@ -108,8 +147,8 @@ struct slot {
 	__u64 version; /* of the rule, for the record */
 };
 
-struct gram_filter {
-	__u64 words[(1 << GRAM_HASH_BITS) / 64];
+struct filter {
+	__u64 words[(1 << FILTER_BITS) / 64];
 };
 
 struct {
@@ -187,14 +226,23 @@ struct {
 	__type(value, __u32);
 } grams SEC(".maps");
 
-/* A clear bit says that no gram of that hash is in grams. */
+/*
+ * Most look-ups find nothing, and most of those need not be made: a clear bit says that no
+ * gram of that hash is in grams, or that no key of texts begins with bytes of that hash.
+ */
+enum filter_of {
+	FILTER_GRAMS,
+	FILTER_TEXTS,
+	FILTERS,
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
+	__uint(max_entries, FILTERS);
 	__type(key, __u32);
-	__type(value, struct gram_filter);
-} gram_filter SEC(".maps");
+	__type(value, struct filter);
+} filters SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -202,8 +250,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
-
-#define WORK_BYTES (2 * PATH_BYTES)
 
 /*
  * Bounds that the compiler can neither drop nor move to a copy of the value: verifiers
@@ -223,19 +269,18 @@ struct {
 		bounded_;                                                                    \
 	})
 
-struct match_scratch {
-	__u32 hits[GROUPS * MAX_BLOCKS];  /* accumulators, zero between events */
-	__u16 dirty[GROUPS * MAX_BLOCKS]; /* indices of accumulators not zero */
-	__u32 dirty_count;
-	__u32 survivors;
-	__u32 class; /* of the event that is judged */
-	__u32 pad;
-	__u64 versions[RECORD_VERSIONS];
-	struct text_key key;
-	/* Text under the window; eight bytes of NUL before it, and after it. */
-	__u8 text[WORK_BYTES + 16];
-	__u8 folded[WORK_BYTES + 16];
-};
+/* Set by the loader on kernels before 5.12, for which it turns atomic operations that return a
+ * value into plain ones. */
+const volatile bool no_atomic_fetch;
+
+/* Adds atomically; returns the sum. Without fetching that is what is there a moment later. */
+#define ADD(p, n)                                                         \
+	({                                                                \
+		typeof(*(p)) sum_ = __sync_fetch_and_add((p), (n)) + (n); \
+		if (no_atomic_fetch)                                      \
+			sum_ = *(volatile typeof(*(p)) *)(p);             \
+		sum_;                                                     \
+	})
 
 static __always_inline void count(__u32 class, __u32 counter)
 {

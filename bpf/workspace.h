@@ -4,44 +4,97 @@
  * tracepoints, can be preempted by others on their CPU, so each takes a workspace of its own and
  * gives it back; they stay on their CPU. With all of a CPU's workspaces taken an event is lost, and
  * counted.
+ *
+ * Functions that are called in loops, or from several places, are global: the verifier looks at
+ * each of them once. Before 5.13 those take numbers only, so they are told the workspace's key.
  */
 #ifndef BITTERN_WORKSPACE_H
 #define BITTERN_WORKSPACE_H
 
-#include "match.h"
-#include "path.h"
-#include "process.h"
-#include "record.h"
+#include "process_table.h"
+#include "tables.h"
+
+#define NAME_BYTES 255
+#define WORK_BYTES (2 * PATH_BYTES)
+
+/* Where the matching of one event stands. */
+struct match_scratch {
+	__u32 hits[GROUPS * MAX_BLOCKS];  /* accumulators, zero between events */
+	__u16 dirty[GROUPS * MAX_BLOCKS]; /* indices of accumulators not zero */
+	__u32 dirty_count;
+	__u32 survivors;
+	__u32 class;	    /* of the event that is judged */
+	__u32 led;	    /* not 0 once the first group of a clause has been hit */
+	struct looks looks; /* to be made now */
+	__u64 versions[RECORD_VERSIONS];
+	struct text_key key;
+	/* Text under the window; eight bytes of NUL before it, and after it. */
+	__u8 text[WORK_BYTES + 16];
+	__u8 folded[WORK_BYTES + 16];
+};
+
+/* A record while it is put together. */
+struct event {
+	struct record record;
+	/* Past DATA_BYTES: room to overrun by one string, and for the versions. */
+	char data[DATA_BYTES + PATH_BYTES];
+};
+
+struct path_walk {
+	struct dentry *dentry, *root_dentry;
+	struct mount *mount;
+	struct vfsmount *mnt, *root_mount;
+	struct dentry *mount_root; /* of mnt */
+	struct kernfs_node *node;  /* of a cgroup, instead of all that */
+	__u32 start;		   /* the path is bytes[start] to bytes[PATH_BYTES - 1] */
+	__u32 done;
+};
+
+struct path_scratch {
+	/* The path grows downwards from PATH_BYTES; the rest is room to overrun. */
+	char bytes[2 * PATH_BYTES + NAME_BYTES + 1];
+	struct path_walk walk;
+};
 
 struct workspace {
-	__u32 busy;
-	__u32 id; /* its key */
+	__u32 users; /* 1 while it is taken */
+	__u32 id;    /* its key */
 	struct match_scratch match;
 	struct event event;
 	struct path_scratch path;
 	struct image_draft image;
 };
 
-/* CPU_WORKSPACES for each possible CPU. A per-CPU map can't hold values this large. */
+/*
+ * CPU_WORKSPACES for each possible CPU, and a last one for the task iterator, which may
+ * move between CPUs. A per-CPU map can't hold values this large.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, CPU_WORKSPACES); /* set by the loader */
+	__uint(max_entries, CPU_WORKSPACES + 1); /* set by the loader */
 	__type(key, __u32);
 	__type(value, struct workspace);
 } workspaces SEC(".maps");
+
+static __always_inline struct workspace *workspace_of(__u32 id)
+{
+	return bpf_map_lookup_elem(&workspaces, &id);
+}
 
 static __always_inline struct workspace *take_workspace(__u32 class)
 {
 	__u32 first = bpf_get_smp_processor_id() * CPU_WORKSPACES;
 
 	for (__u32 i = 0; i < CPU_WORKSPACES; i++) {
-		__u32 id = first + i;
-		struct workspace *s = bpf_map_lookup_elem(&workspaces, &id);
+		struct workspace *s = workspace_of(first + i);
 
-		if (s && !__sync_lock_test_and_set(&s->busy, 1)) {
-			s->id = id;
+		if (!s)
+			continue;
+		if (ADD(&s->users, 1) == 1) {
+			s->id = first + i;
 			return s;
 		}
+		ADD(&s->users, -1);
 	}
 	count(class, COUNTER_LOST_BUSY);
 	return NULL;
@@ -49,7 +102,7 @@ static __always_inline struct workspace *take_workspace(__u32 class)
 
 static __always_inline void give_back(struct workspace *s)
 {
-	__sync_lock_test_and_set(&s->busy, 0);
+	ADD(&s->users, -1);
 }
 
 #endif

@@ -11,10 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LeastKernel has all that the programs need: bpf_loop came with 5.17,
-// bpf_copy_from_user_task with 5.18. An older one is tried all the same, since
-// distributions carry features back.
-const LeastKernel = "5.18"
+// LeastKernel is the oldest that the programs are tested on. An older one is tried all
+// the same, since distributions carry features back.
+const LeastKernel = "5.10"
 
 // needs are the capabilities that loading and attaching takes. CAP_SYS_ADMIN
 // stands for the first two.
@@ -69,10 +68,9 @@ func missingCapabilities() ([]string, error) {
 // explainLoadError adds what a person can do about it.
 func explainLoadError(err error) error {
 	var rejected *ebpf.VerifierError
-	release, old := oldKernel()
 	switch {
-	case old:
-		return fmt.Errorf("loading eBPF programs: Bittern needs Linux %s or later, this is %s: %w", LeastKernel, release, err)
+	case olderKernel(LeastKernel):
+		return fmt.Errorf("loading eBPF programs: Bittern needs Linux %s or later, this is %s: %w", LeastKernel, release(), err)
 	case errors.Is(err, unix.EPERM):
 		// The library suggests the limit on locked memory, which is lifted by now.
 		return fmt.Errorf("loading eBPF programs: %w (the kernel refuses: it may be locked down, or a container's seccomp filter forbids bpf)", err)
@@ -84,18 +82,22 @@ func explainLoadError(err error) error {
 	return fmt.Errorf("loading eBPF programs: %w", err)
 }
 
-// oldKernel reports whether this kernel is older than LeastKernel.
-func oldKernel() (release string, old bool) {
+// release is that of the running kernel, "" if it can't be had.
+func release() string {
 	var uts unix.Utsname
-	var have, least [2]int
 	if err := unix.Uname(&uts); err != nil {
-		return "", false
+		return ""
 	}
-	release = unix.ByteSliceToString(uts.Release[:])
-	for text, to := range map[string]*[2]int{release: &have, LeastKernel: &least} {
-		if _, err := fmt.Sscanf(text, "%d.%d", &to[0], &to[1]); err != nil {
-			return release, false
+	return unix.ByteSliceToString(uts.Release[:])
+}
+
+// olderKernel reports whether this kernel is older than a version such as "5.18".
+func olderKernel(version string) bool {
+	var have, want [2]int
+	for text, to := range map[string]*[2]int{release(): &have, version: &want} {
+		if n, _ := fmt.Sscanf(text, "%d.%d", &to[0], &to[1]); n != 2 {
+			return false
 		}
 	}
-	return release, slices.Compare(have[:], least[:]) < 0
+	return slices.Compare(have[:], want[:]) < 0
 }

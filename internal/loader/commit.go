@@ -3,7 +3,9 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"sync"
 
+	"bittern/internal/event"
 	"bittern/internal/rules"
 )
 
@@ -32,53 +34,114 @@ func (e *SwapError) Unwrap() error { return e.Err }
 // Commit makes all of the swaps, at one moment for every CPU: each event is judged
 // by the rules before or after all of them. It returns the epoch from which they
 // count. On an error, a *SwapError, nothing has changed.
+//
+// It finds and attaches the hooks that the rules need, which takes a while if they are the
+// first of their class; see Prepare.
 func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 	k.committing.Lock()
 	defer k.committing.Unlock()
+	k.findHooks(swaps)
 	// Hooks first: a rule is not live before its events flow.
-	for _, s := range swaps {
-		if err := k.attachFor(s.New); err != nil {
-			return 0, errors.Join(&SwapError{s.RuleID, err}, k.detachUnused())
+	for i, s := range swaps {
+		if err := k.use(s.New); err != nil {
+			for _, before := range swaps[:i] {
+				err = errors.Join(err, k.release(before.New))
+			}
+			return 0, &SwapError{s.RuleID, err}
 		}
 	}
-	epoch, err = k.commit(swaps)
-	return epoch, errors.Join(err, k.detachUnused())
+	epoch, died, err := k.commit(swaps)
+	var errs []error
+	if err != nil {
+		for _, s := range swaps {
+			errs = append(errs, k.release(s.New))
+		}
+	}
+	for _, old := range died {
+		errs = append(errs, k.release(old.rule))
+	}
+	return epoch, errors.Join(append(errs, err)...)
 }
 
-// attachFor attaches the hooks that a rule needs.
-func (k *Kernel) attachFor(r *rules.Rule) error {
+// findHooks finds those that the swaps need, all at the same time.
+func (k *Kernel) findHooks(swaps []Swap) {
+	var finding sync.WaitGroup
+	begun := make(map[event.Class]bool)
+	for _, s := range swaps {
+		if s.New == nil {
+			continue
+		}
+		for _, class := range s.New.AppliesTo {
+			if h := k.hooks[class]; h != nil && !begun[class] && !h.known() {
+				begun[class] = true
+				finding.Go(h.probe)
+			}
+		}
+	}
+	finding.Wait()
+}
+
+// Ready reports whether Commit would find the hooks that a rule needs attached, or known
+// not to be there.
+func (k *Kernel) Ready(r *rules.Rule) bool {
+	for _, class := range r.AppliesTo {
+		if h := k.hooks[class]; h != nil && !h.ready() {
+			return false
+		}
+	}
+	return true
+}
+
+// Prepare finds and attaches the hooks that a rule needs, while other rules are being
+// committed. They stay until release is called, and then as long as live rules need them.
+func (k *Kernel) Prepare(r *rules.Rule) (release func() error, err error) {
+	if err := k.use(r); err != nil {
+		return nil, &SwapError{r.ID, err}
+	}
+	return func() error { return k.release(r) }, nil
+}
+
+// use attaches the hooks that a rule, if there is one, needs.
+func (k *Kernel) use(r *rules.Rule) error {
 	if r == nil {
 		return nil
 	}
-	for _, class := range r.AppliesTo {
-		if h := k.hooks[class]; h != nil {
-			if err := h.need(); err != nil {
-				return err
-			}
+	for i, class := range r.AppliesTo {
+		h := k.hooks[class]
+		if h == nil {
+			continue
+		}
+		if err := h.use(); err != nil {
+			return errors.Join(err, k.releaseClasses(r.AppliesTo[:i]))
 		}
 	}
 	return nil
 }
 
-// detachUnused detaches the hooks of classes without a live rule, so that they cost
-// nothing.
-func (k *Kernel) detachUnused() error {
+// release undoes use. The hook of a class that no rule needs any more is detached, so that
+// it costs nothing.
+func (k *Kernel) release(r *rules.Rule) error {
+	if r == nil {
+		return nil
+	}
+	return k.releaseClasses(r.AppliesTo)
+}
+
+func (k *Kernel) releaseClasses(classes []event.Class) error {
 	var errs []error
-	for class, h := range k.hooks {
-		if k.users[class] == 0 {
-			if err := h.detach(); err != nil {
-				errs = append(errs, fmt.Errorf("detaching %s: %w", h.hook.Name, err))
-			}
+	for _, class := range classes {
+		if h := k.hooks[class]; h != nil {
+			errs = append(errs, h.release())
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (k *Kernel) commit(swaps []Swap) (epoch uint64, err error) {
+func (k *Kernel) commit(swaps []Swap) (epoch uint64, died []*version, err error) {
 	k.writer.Lock()
 	defer k.writer.Unlock()
 
-	var born, died []*version
+	var born []*version
 	seen := make(map[string]bool, len(swaps))
 	for _, s := range swaps {
 		if seen[s.RuleID] {
@@ -101,7 +164,7 @@ func (k *Kernel) commit(swaps []Swap) (epoch uint64, err error) {
 	}
 	if err != nil {
 		k.abandon(born)
-		return 0, err
+		return 0, nil, err
 	}
 
 	epoch = k.epoch() + 1
@@ -118,23 +181,13 @@ func (k *Kernel) commit(swaps []Swap) (epoch uint64, err error) {
 	}
 	if k.fence != nil {
 		if err := k.fence(); err != nil {
-			return 0, k.undo(born, died, err)
+			return 0, nil, k.undo(born, died, err)
 		}
 	}
 	// This store is the swap.
 	k.control.store(controlEpoch, epoch)
 	k.bury(died)
-	for _, n := range born {
-		for _, class := range n.rule.AppliesTo {
-			k.users[class]++
-		}
-	}
-	for _, old := range died {
-		for _, class := range old.rule.AppliesTo {
-			k.users[class]--
-		}
-	}
-	return epoch, nil
+	return epoch, died, nil
 }
 
 // undo takes back a swap that was prepared and not made.

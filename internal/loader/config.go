@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/bits"
+	"os"
 
 	"github.com/cilium/ebpf"
 )
@@ -16,11 +17,15 @@ type Config struct {
 	Cgroup string
 
 	Slots     int // clauses of each event class that fit, dead ones included; 8,192
-	Keys      int // keys of each index map; 65,536
+	Keys      int // keys of each index map; 32,768
 	Cells     int // cells of all rows together; 262,144
 	Processes int // processes that the process table can hold; 32,768
 	Images    int // images that these can run, counting once what a fork shares; 8,192
 	RingBytes int // ring of matches, a power of two and of the page size; 1 MiB
+
+	// Found, unless nil, is told of each hook that has been found, or not, when the first
+	// rule needs it. Several goroutines may call it at the same time.
+	Found func(Hook)
 
 	Log *slog.Logger
 }
@@ -36,7 +41,7 @@ func (c *Config) Validate() error {
 		fallback, least, most int
 	}{
 		{"slots", &c.Slots, 8192, 32, maxSlots},
-		{"keys", &c.Keys, 65536, 64, 1 << 24},
+		{"keys", &c.Keys, 32768, 64, 1 << 24},
 		{"cells", &c.Cells, 1 << 18, 64, 1 << 26},
 		{"processes", &c.Processes, 32768, 64, 1 << 22},
 		{"images", &c.Images, 8192, 64, 1 << 22},
@@ -64,6 +69,7 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 		return fmt.Errorf("counting CPUs: %w", err)
 	}
 	classes := int(execEventClassEVENT_CLASS_COUNT)
+	workspaces := cpus*int(execLimitCPU_WORKSPACES) + 1 // the last is for the task iterator
 	sizes := map[string]int{
 		execMapSlots:   classes * c.Slots,
 		execMapNoGroup: classes * maxGroups * c.Slots / int(slotsPerCell),
@@ -76,23 +82,25 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 		execMapProcesses:  c.Processes,
 		execMapImages:     c.Images,
 		execMapMatches:    c.RingBytes,
-		execMapWorkspaces: cpus * int(execLimitCPU_WORKSPACES),
+		execMapWorkspaces: workspaces,
 	}
 	for name, size := range sizes {
 		spec.Maps[name].MaxEntries = uint32(size)
 	}
-	for name, value := range c.variables() {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return fmt.Errorf("configuring the programs: setting %s: %w", name, err)
-		}
+	if err := errors.Join(setVariables(spec, c.variables()), plainAtomics(spec)); err != nil {
+		return fmt.Errorf("configuring the programs: %w", err)
 	}
 	return nil
 }
 
-// variables are what all programs are told.
+// varAgentTgid is a variable of the programs of kernel_change only.
+const varAgentTgid = "agent_tgid"
+
+// variables are what all programs are told, as far as they have them.
 func (c *Config) variables() map[string]any {
 	return map[string]any{
 		execVarWatchCgroup: c.Cgroup != "",
 		execVarClassSlots:  uint32(c.Slots),
+		varAgentTgid:       uint32(os.Getpid()),
 	}
 }

@@ -47,7 +47,7 @@ func (d *decoder) decode(raw []byte) (ev *event.Event, ids []uint64, spilled boo
 		ids = append(ids, binary.NativeEndian.Uint64(rest[int(rec.Header.Data)+8*i:]))
 	}
 	ev, err = d.event(&rec, data)
-	return ev, ids, rec.Header.Flags&uint16(execRecordFlagRECORD_SPILLED) != 0, err
+	return ev, ids, rec.Header.Flags&uint32(execRecordFlagRECORD_SPILLED) != 0, err
 }
 
 func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
@@ -60,7 +60,7 @@ func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 		}
 		return data[from:to]
 	}
-	flag := func(f execRecordFlag) bool { return rec.Header.Flags&uint16(f) != 0 }
+	flag := func(f execRecordFlag) bool { return rec.Header.Flags&uint32(f) != 0 }
 	boot := d.bootTime()
 	ev := &event.Event{
 		Class:    event.Class(rec.Header.Class),
@@ -69,8 +69,10 @@ func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 		CPU:      rec.Header.Cpu,
 		Sequence: rec.Header.Sequence,
 		Epoch:    rec.Header.Epoch,
-		CgroupID: rec.Cgroup,
-		User:     event.User{ID: rec.Uid, EffectiveID: rec.Euid, GID: rec.Gid, EffectiveGID: rec.Egid},
+
+		CgroupID:   rec.Cgroup,
+		CgroupPath: text(rec.CgroupPath),
+		User:       event.User{ID: rec.Uid, EffectiveID: rec.Euid, GID: rec.Gid, EffectiveGID: rec.Egid},
 		Process: event.Process{
 			PID:              rec.Pid,
 			Start:            boot.Add(time.Duration(rec.Start)),
@@ -81,6 +83,8 @@ func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 			WorkingDirectory: text(rec.Cwd),
 
 			ExecutableTruncated:       flag(execRecordFlagRECORD_EXECUTABLE_TRUNCATED),
+			ExecutableDeleted:         flag(execRecordFlagRECORD_EXECUTABLE_DELETED),
+			ExecutableMemfd:           flag(execRecordFlagRECORD_EXECUTABLE_MEMFD),
 			CommandLineTruncated:      flag(execRecordFlagRECORD_ARGS_TRUNCATED),
 			WorkingDirectoryTruncated: flag(execRecordFlagRECORD_CWD_TRUNCATED),
 		},
@@ -97,25 +101,11 @@ func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 	if rec.ParentStart != 0 {
 		ev.Parent.Start = boot.Add(time.Duration(rec.ParentStart))
 	}
-	switch ev.Class {
-	case event.ProcessExit:
-		ev.Exit = event.Exit{
-			Code:    rec.ExitCode >> 8 & 0xff,
-			Signal:  rec.ExitCode & 0x7f,
-			Runtime: time.Duration(rec.Header.Time - rec.Start),
-		}
-	case event.FileOpen:
-		ev.File = event.File{
-			Path:          text(rec.FilePath),
-			PathTruncated: flag(execRecordFlagRECORD_FILE_PATH_TRUNCATED),
-			Read:          flag(execRecordFlagRECORD_OPEN_READ),
-			Write:         flag(execRecordFlagRECORD_OPEN_WRITE),
-			Create:        flag(execRecordFlagRECORD_OPEN_CREATE),
-			Truncate:      flag(execRecordFlagRECORD_OPEN_TRUNCATE),
-		}
-	case event.NetworkConnect:
-		ev.Network = network(rec)
+	ev.ContainerID = event.ContainerID(ev.CgroupPath)
+	if flag(execRecordFlagRECORD_SCRIPT) {
+		ev.Process.Script = ev.Process.Invoked
 	}
+	d.ofClass(ev, rec, text, flag)
 	setArgs(&ev.Process, text(rec.Args))
 	setArgs(&ev.Parent, text(rec.ParentArgs))
 	if outside != nil {
@@ -124,14 +114,70 @@ func (d *decoder) event(rec *execRecord, data string) (*event.Event, error) {
 	return ev, nil
 }
 
-// network is the peer of a network_connect record.
+// ofClass sets what only some classes have.
+func (d *decoder) ofClass(ev *event.Event, rec *execRecord, text func(execSpan) string, flag func(execRecordFlag) bool) {
+	blank := event.Blank(ev.Class)
+	ev.File, ev.Privilege = blank.File, blank.Privilege
+	switch ev.Class {
+	case event.ProcessExit:
+		ev.Exit = event.Exit{
+			Code:    rec.ExitCode >> 8 & 0xff,
+			Signal:  rec.ExitCode & 0x7f,
+			Runtime: time.Duration(rec.Header.Time - rec.Start),
+		}
+	case event.FileOpen, event.FileChange, event.PrivilegeChange, event.KernelChange:
+		ev.File = event.File{
+			Path:             text(rec.FilePath),
+			PathTruncated:    flag(execRecordFlagRECORD_FILE_PATH_TRUNCATED),
+			PathClaimed:      flag(execRecordFlagRECORD_PATH_CLAIMED),
+			Read:             flag(execRecordFlagRECORD_OPEN_READ),
+			Write:            flag(execRecordFlagRECORD_OPEN_WRITE),
+			Create:           flag(execRecordFlagRECORD_OPEN_CREATE),
+			Truncate:         flag(execRecordFlagRECORD_OPEN_TRUNCATE),
+			NewPath:          text(rec.NewPath),
+			NewPathTruncated: flag(execRecordFlagRECORD_NEW_PATH_TRUNCATED),
+			TargetPath:       text(rec.TargetPath),
+			Mode:             rec.Mode,
+			ModeKnown:        flag(execRecordFlagRECORD_MODE_KNOWN),
+			UID:              rec.FileUid,
+			GID:              rec.FileGid,
+		}
+	case event.NetworkConnect, event.NetworkListen:
+		ev.Network = network(rec)
+	}
+	switch ev.Class {
+	case event.FileChange:
+		ev.Operation = named(event.FileOperation, rec.Operation)
+	case event.NetworkListen:
+		ev.Operation = named(event.NetworkOperation, rec.Operation)
+	case event.PrivilegeChange:
+		ev.Operation = named(event.PrivilegeOperation, rec.Operation)
+		ev.Privilege = event.Privilege{
+			UID: rec.NewUid, EUID: rec.NewEuid, GID: rec.NewGid,
+			Capabilities: rec.Capabilities, Namespaces: rec.Namespaces,
+			TargetPID: rec.TargetPid, TargetExecutable: text(rec.TargetExecutable),
+			MountSource: text(rec.MountSource), MountType: text(rec.MountType),
+		}
+	case event.KernelChange:
+		ev.Operation = named(event.KernelOperation, rec.Operation)
+		ev.Kernel = event.KernelObject{Name: text(rec.KernelName), Type: named(event.KernelType, rec.KernelType)}
+	}
+}
+
+// named returns the value of an enumerated field that has the code, "" if none has.
+func named[T uint8 | uint32](f event.Field, code T) string {
+	values := f.Info().Values
+	if code == 0 || int(code) > len(values) {
+		return ""
+	}
+	return values[code-1]
+}
+
+// network is what a record says of a socket's two sides.
 func network(rec *execRecord) event.Network {
-	n := event.Network{Port: rec.Port}
-	switch rec.Family {
-	case 4:
-		n.Destination = netip.AddrFrom4([4]byte(rec.Address[:4]))
-	case 6:
-		n.Destination = netip.AddrFrom16(rec.Address)
+	n := event.Network{
+		Destination: address(rec.Family, rec.Address), Port: rec.Port,
+		Source: address(rec.SourceFamily, rec.Source), SourcePort: rec.SourcePort,
 	}
 	switch rec.Transport {
 	case unix.IPPROTO_TCP:
@@ -140,6 +186,17 @@ func network(rec *execRecord) event.Network {
 		n.Transport = "udp"
 	}
 	return n
+}
+
+// address is the zero Addr if the family is 0.
+func address(family uint8, bytes [16]byte) netip.Addr {
+	switch family {
+	case 4:
+		return netip.AddrFrom4([4]byte(bytes[:4]))
+	case 6:
+		return netip.AddrFrom16(bytes)
+	}
+	return netip.Addr{}
 }
 
 // setArgs splits a block of arguments, each ended by NUL; the last end may have been

@@ -30,9 +30,7 @@ func Examine(cfg Config) (Report, error) {
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err == nil {
 		r.BTF = true
 	}
-	if list, err := os.ReadFile("/sys/kernel/security/lsm"); err == nil {
-		r.LSMs = strings.Split(strings.TrimSpace(string(list)), ",")
-	}
+	r.LSMs, _ = securityModules()
 	missing, err := missingCapabilities()
 	if err != nil {
 		return Report{}, err
@@ -43,6 +41,15 @@ func Examine(cfg Config) (Report, error) {
 		r.Problem = err
 		return r, nil
 	}
-	r.Hooks = k.Caps().Hooks
+	r.Hooks = k.Caps(true).Hooks
 	return r, k.Close()
+}
+
+// securityModules lists those that are active.
+func securityModules() ([]string, error) {
+	list, err := os.ReadFile("/sys/kernel/security/lsm")
+	if err != nil {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSpace(string(list)), ","), nil
 }

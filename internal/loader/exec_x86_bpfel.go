@@ -14,16 +14,16 @@ import (
 )
 
 type execClassUse struct {
-	_      structs.HostLayout
-	Text   uint64
-	Gram   uint64
-	Number uint64
+	_       structs.HostLayout
+	All     execLooks
+	First   execLooks
+	Lengths [8]uint64
 }
 
 type execControlBlock struct {
 	_     structs.HostLayout
 	Epoch uint64
-	InUse [5]execClassUse
+	InUse [9]execClassUse
 }
 
 type execCounter uint32
@@ -42,12 +42,24 @@ const (
 type execEventClass uint32
 
 const (
-	execEventClassEVENT_UNKNOWN         execEventClass = 0
-	execEventClassEVENT_PROCESS_EXEC    execEventClass = 1
-	execEventClassEVENT_PROCESS_EXIT    execEventClass = 2
-	execEventClassEVENT_FILE_OPEN       execEventClass = 3
-	execEventClassEVENT_NETWORK_CONNECT execEventClass = 4
-	execEventClassEVENT_CLASS_COUNT     execEventClass = 5
+	execEventClassEVENT_UNKNOWN          execEventClass = 0
+	execEventClassEVENT_PROCESS_EXEC     execEventClass = 1
+	execEventClassEVENT_PROCESS_EXIT     execEventClass = 2
+	execEventClassEVENT_FILE_OPEN        execEventClass = 3
+	execEventClassEVENT_NETWORK_CONNECT  execEventClass = 4
+	execEventClassEVENT_FILE_CHANGE      execEventClass = 5
+	execEventClassEVENT_NETWORK_LISTEN   execEventClass = 6
+	execEventClassEVENT_PRIVILEGE_CHANGE execEventClass = 7
+	execEventClassEVENT_KERNEL_CHANGE    execEventClass = 8
+	execEventClassEVENT_CLASS_COUNT      execEventClass = 9
+)
+
+type execFilterOf uint32
+
+const (
+	execFilterOfFILTER_GRAMS execFilterOf = 0
+	execFilterOfFILTER_TEXTS execFilterOf = 1
+	execFilterOfFILTERS      execFilterOf = 2
 )
 
 type execGramKey struct {
@@ -59,11 +71,11 @@ type execGramKey struct {
 type execImage struct {
 	_          structs.HostLayout
 	References uint32
-	Flags      uint16
+	Flags      uint32
 	Executable uint16
 	Invoked    uint16
 	Args       uint16
-	Pad        uint32
+	Pad        uint16
 	Data       [1024]int8
 }
 
@@ -82,28 +94,58 @@ const (
 	execKeyFieldKEY_CWD                         execKeyField = 2
 	execKeyFieldKEY_COMMAND_LINE                execKeyField = 3
 	execKeyFieldKEY_PARENT_COMMAND_LINE         execKeyField = 4
-	execKeyFieldKEY_FILE_PATH                   execKeyField = 5
-	execKeyFieldKEY_STRING_FIELDS               execKeyField = 6
-	execKeyFieldKEY_PID                         execKeyField = 6
-	execKeyFieldKEY_PARENT_PID                  execKeyField = 7
-	execKeyFieldKEY_ARGS_COUNT                  execKeyField = 8
-	execKeyFieldKEY_UID                         execKeyField = 9
-	execKeyFieldKEY_EUID                        execKeyField = 10
-	execKeyFieldKEY_GID                         execKeyField = 11
-	execKeyFieldKEY_EXECUTABLE_TRUNCATED        execKeyField = 12
-	execKeyFieldKEY_ARGS_TRUNCATED              execKeyField = 13
-	execKeyFieldKEY_CWD_TRUNCATED               execKeyField = 14
-	execKeyFieldKEY_PARENT_EXECUTABLE_TRUNCATED execKeyField = 15
-	execKeyFieldKEY_PARENT_ARGS_TRUNCATED       execKeyField = 16
-	execKeyFieldKEY_EXIT_CODE                   execKeyField = 17
-	execKeyFieldKEY_EXIT_SIGNAL                 execKeyField = 18
-	execKeyFieldKEY_FILE_PATH_TRUNCATED         execKeyField = 19
-	execKeyFieldKEY_OPEN_READ                   execKeyField = 20
-	execKeyFieldKEY_OPEN_WRITE                  execKeyField = 21
-	execKeyFieldKEY_OPEN_CREATE                 execKeyField = 22
-	execKeyFieldKEY_OPEN_TRUNCATE               execKeyField = 23
-	execKeyFieldKEY_DESTINATION_PORT            execKeyField = 24
-	execKeyFieldKEY_FIELDS                      execKeyField = 25
+	execKeyFieldKEY_SCRIPT                      execKeyField = 5
+	execKeyFieldKEY_FILE_PATH                   execKeyField = 6
+	execKeyFieldKEY_NEW_PATH                    execKeyField = 7
+	execKeyFieldKEY_TARGET_PATH                 execKeyField = 8
+	execKeyFieldKEY_TARGET_EXECUTABLE           execKeyField = 9
+	execKeyFieldKEY_MOUNT_SOURCE                execKeyField = 10
+	execKeyFieldKEY_MOUNT_TYPE                  execKeyField = 11
+	execKeyFieldKEY_KERNEL_NAME                 execKeyField = 12
+	execKeyFieldKEY_DESTINATION_IP              execKeyField = 13
+	execKeyFieldKEY_SOURCE_IP                   execKeyField = 14
+	execKeyFieldKEY_STRING_FIELDS               execKeyField = 15
+	execKeyFieldKEY_PID                         execKeyField = 15
+	execKeyFieldKEY_PARENT_PID                  execKeyField = 16
+	execKeyFieldKEY_ARGS_COUNT                  execKeyField = 17
+	execKeyFieldKEY_UID                         execKeyField = 18
+	execKeyFieldKEY_EUID                        execKeyField = 19
+	execKeyFieldKEY_GID                         execKeyField = 20
+	execKeyFieldKEY_EXECUTABLE_TRUNCATED        execKeyField = 21
+	execKeyFieldKEY_EXECUTABLE_DELETED          execKeyField = 22
+	execKeyFieldKEY_EXECUTABLE_MEMFD            execKeyField = 23
+	execKeyFieldKEY_ARGS_TRUNCATED              execKeyField = 24
+	execKeyFieldKEY_CWD_TRUNCATED               execKeyField = 25
+	execKeyFieldKEY_PARENT_EXECUTABLE_TRUNCATED execKeyField = 26
+	execKeyFieldKEY_PARENT_ARGS_TRUNCATED       execKeyField = 27
+	execKeyFieldKEY_EXIT_CODE                   execKeyField = 28
+	execKeyFieldKEY_EXIT_SIGNAL                 execKeyField = 29
+	execKeyFieldKEY_OPERATION                   execKeyField = 30
+	execKeyFieldKEY_FILE_PATH_TRUNCATED         execKeyField = 31
+	execKeyFieldKEY_NEW_PATH_TRUNCATED          execKeyField = 32
+	execKeyFieldKEY_PATH_CLAIMED                execKeyField = 33
+	execKeyFieldKEY_OPEN_READ                   execKeyField = 34
+	execKeyFieldKEY_OPEN_WRITE                  execKeyField = 35
+	execKeyFieldKEY_OPEN_CREATE                 execKeyField = 36
+	execKeyFieldKEY_OPEN_TRUNCATE               execKeyField = 37
+	execKeyFieldKEY_MODE_SETUID                 execKeyField = 38
+	execKeyFieldKEY_MODE_SETGID                 execKeyField = 39
+	execKeyFieldKEY_MODE_EXECUTABLE             execKeyField = 40
+	execKeyFieldKEY_MODE_WORLD_WRITABLE         execKeyField = 41
+	execKeyFieldKEY_FILE_UID                    execKeyField = 42
+	execKeyFieldKEY_FILE_GID                    execKeyField = 43
+	execKeyFieldKEY_DESTINATION_PORT            execKeyField = 44
+	execKeyFieldKEY_SOURCE_PORT                 execKeyField = 45
+	execKeyFieldKEY_TRANSPORT                   execKeyField = 46
+	execKeyFieldKEY_NETWORK_TYPE                execKeyField = 47
+	execKeyFieldKEY_CAPABILITY                  execKeyField = 48
+	execKeyFieldKEY_NAMESPACE                   execKeyField = 49
+	execKeyFieldKEY_TARGET_PID                  execKeyField = 50
+	execKeyFieldKEY_NEW_UID                     execKeyField = 51
+	execKeyFieldKEY_NEW_EUID                    execKeyField = 52
+	execKeyFieldKEY_NEW_GID                     execKeyField = 53
+	execKeyFieldKEY_KERNEL_TYPE                 execKeyField = 54
+	execKeyFieldKEY_FIELDS                      execKeyField = 55
 )
 
 type execKeyWay uint32
@@ -126,8 +168,30 @@ const (
 	execLimitSLOTS_PER_CELL execLimit = 32
 	execLimitMAX_BLOCKS     execLimit = 2048
 	execLimitKEY_TEXT       execLimit = 128
-	execLimitGRAM_HASH_BITS execLimit = 18
+	execLimitFILTER_BITS    execLimit = 18
+	execLimitFILTER_TEXT    execLimit = 8
 	execLimitCPU_WORKSPACES execLimit = 2
+)
+
+type execLooks struct {
+	_      structs.HostLayout
+	Text   uint64
+	Gram   uint64
+	Number uint64
+}
+
+type execNamespaceKind uint32
+
+const (
+	execNamespaceKindNAMESPACE_CGROUP execNamespaceKind = 0
+	execNamespaceKindNAMESPACE_IPC    execNamespaceKind = 1
+	execNamespaceKindNAMESPACE_MNT    execNamespaceKind = 2
+	execNamespaceKindNAMESPACE_NET    execNamespaceKind = 3
+	execNamespaceKindNAMESPACE_PID    execNamespaceKind = 4
+	execNamespaceKindNAMESPACE_TIME   execNamespaceKind = 5
+	execNamespaceKindNAMESPACE_USER   execNamespaceKind = 6
+	execNamespaceKindNAMESPACE_UTS    execNamespaceKind = 7
+	execNamespaceKindNAMESPACE_KINDS  execNamespaceKind = 8
 )
 
 type execNumberKey struct {
@@ -155,6 +219,8 @@ type execRecord struct {
 	Gid              uint32
 	Egid             uint32
 	ArgsCount        uint32
+	Operation        uint8
+	Pad              [3]uint8
 	Executable       execSpan
 	Invoked          execSpan
 	Args             execSpan
@@ -162,13 +228,36 @@ type execRecord struct {
 	ParentExecutable execSpan
 	ParentInvoked    execSpan
 	ParentArgs       execSpan
+	CgroupPath       execSpan
 	ExitCode         uint32
 	FilePath         execSpan
+	NewPath          execSpan
+	TargetPath       execSpan
+	Mode             uint32
+	FileUid          uint32
+	FileGid          uint32
 	Address          [16]uint8
+	Source           [16]uint8
 	Port             uint16
+	SourcePort       uint16
 	Family           uint8
 	Transport        uint8
-	Pad              uint32
+	SourceFamily     uint8
+	Pad2             uint8
+	_                [4]byte
+	Capabilities     uint64
+	Namespaces       uint32
+	NewUid           uint32
+	NewEuid          uint32
+	NewGid           uint32
+	TargetPid        uint32
+	TargetExecutable execSpan
+	MountSource      execSpan
+	MountType        execSpan
+	KernelName       execSpan
+	KernelType       uint32
+	Pad3             uint32
+	_                [4]byte
 }
 
 type execRecordFlag uint32
@@ -181,23 +270,28 @@ const (
 	execRecordFlagRECORD_PARENT_EXECUTABLE_TRUNCATED execRecordFlag = 16
 	execRecordFlagRECORD_PARENT_ARGS_TRUNCATED       execRecordFlag = 32
 	execRecordFlagRECORD_FILE_PATH_TRUNCATED         execRecordFlag = 64
+	execRecordFlagRECORD_NEW_PATH_TRUNCATED          execRecordFlag = 128
 	execRecordFlagRECORD_OPEN_READ                   execRecordFlag = 256
 	execRecordFlagRECORD_OPEN_WRITE                  execRecordFlag = 512
 	execRecordFlagRECORD_OPEN_CREATE                 execRecordFlag = 1024
 	execRecordFlagRECORD_OPEN_TRUNCATE               execRecordFlag = 2048
+	execRecordFlagRECORD_SCRIPT                      execRecordFlag = 4096
+	execRecordFlagRECORD_EXECUTABLE_DELETED          execRecordFlag = 8192
+	execRecordFlagRECORD_EXECUTABLE_MEMFD            execRecordFlag = 16384
+	execRecordFlagRECORD_PATH_CLAIMED                execRecordFlag = 32768
+	execRecordFlagRECORD_MODE_KNOWN                  execRecordFlag = 65536
 )
 
 type execRecordHeader struct {
 	_        structs.HostLayout
 	Class    uint16
-	Flags    uint16
+	Versions uint16
+	Flags    uint32
 	Cpu      uint32
+	Data     uint32
 	Sequence uint64
 	Epoch    uint64
 	Time     uint64
-	Versions uint16
-	Data     uint16
-	Pad      uint32
 }
 
 type execSlot struct {
@@ -224,35 +318,42 @@ type execTextKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	execMapCells          = "cells"
-	execMapControl        = "control"
-	execMapCounters       = "counters"
-	execMapGramFilter     = "gram_filter"
-	execMapGrams          = "grams"
-	execMapImages         = "images"
-	execMapMatches        = "matches"
-	execMapNoGroup        = "no_group"
-	execMapNumbers        = "numbers"
-	execMapProcesses      = "processes"
-	execMapRows           = "rows"
-	execMapSeedWorkspace  = "seed_workspace"
-	execMapSequences      = "sequences"
-	execMapSlots          = "slots"
-	execMapTexts          = "texts"
-	execMapWatched        = "watched"
-	execMapWorkspaces     = "workspaces"
-	execProgOnExec        = "on_exec"
-	execProgOnExit        = "on_exit"
-	execProgOnFork        = "on_fork"
-	execProgSeed          = "seed"
-	execVarClassSlots     = "class_slots"
-	execVarKeepCounter    = "keep_counter"
-	execVarKeepEventClass = "keep_event_class"
-	execVarKeepKeyField   = "keep_key_field"
-	execVarKeepKeyWay     = "keep_key_way"
-	execVarKeepLimit      = "keep_limit"
-	execVarKeepRecordFlag = "keep_record_flag"
-	execVarWatchCgroup    = "watch_cgroup"
+	execMapCells                  = "cells"
+	execMapControl                = "control"
+	execMapCounters               = "counters"
+	execMapFilters                = "filters"
+	execMapGrams                  = "grams"
+	execMapImages                 = "images"
+	execMapMatches                = "matches"
+	execMapNoGroup                = "no_group"
+	execMapNumbers                = "numbers"
+	execMapProcesses              = "processes"
+	execMapRows                   = "rows"
+	execMapSequences              = "sequences"
+	execMapSlots                  = "slots"
+	execMapTexts                  = "texts"
+	execMapWatched                = "watched"
+	execMapWorkspaces             = "workspaces"
+	execProgOnExec                = "on_exec"
+	execProgOnExit                = "on_exit"
+	execProgOnFork                = "on_fork"
+	execVarClassSlots             = "class_slots"
+	execVarKeepCounter            = "keep_counter"
+	execVarKeepEventClass         = "keep_event_class"
+	execVarKeepFileOperation      = "keep_file_operation"
+	execVarKeepFilterOf           = "keep_filter_of"
+	execVarKeepKernelOperation    = "keep_kernel_operation"
+	execVarKeepKeyField           = "keep_key_field"
+	execVarKeepKeyWay             = "keep_key_way"
+	execVarKeepLimit              = "keep_limit"
+	execVarKeepNamespaceKind      = "keep_namespace_kind"
+	execVarKeepNetworkOperation   = "keep_network_operation"
+	execVarKeepPrivilegeOperation = "keep_privilege_operation"
+	execVarKeepRecordFlag         = "keep_record_flag"
+	execVarNoAtomicFetch          = "no_atomic_fetch"
+	execVarSelfTestFired          = "self_test_fired"
+	execVarSelfTestTgid           = "self_test_tgid"
+	execVarWatchCgroup            = "watch_cgroup"
 )
 
 // loadExec returns the embedded CollectionSpec for exec.
@@ -300,44 +401,51 @@ type execProgramSpecs struct {
 	OnExec *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnFork *ebpf.ProgramSpec `ebpf:"on_fork"`
-	Seed   *ebpf.ProgramSpec `ebpf:"seed"`
 }
 
 // execMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type execMapSpecs struct {
-	Cells         *ebpf.MapSpec `ebpf:"cells"`
-	Control       *ebpf.MapSpec `ebpf:"control"`
-	Counters      *ebpf.MapSpec `ebpf:"counters"`
-	GramFilter    *ebpf.MapSpec `ebpf:"gram_filter"`
-	Grams         *ebpf.MapSpec `ebpf:"grams"`
-	Images        *ebpf.MapSpec `ebpf:"images"`
-	Matches       *ebpf.MapSpec `ebpf:"matches"`
-	NoGroup       *ebpf.MapSpec `ebpf:"no_group"`
-	Numbers       *ebpf.MapSpec `ebpf:"numbers"`
-	Processes     *ebpf.MapSpec `ebpf:"processes"`
-	Rows          *ebpf.MapSpec `ebpf:"rows"`
-	SeedWorkspace *ebpf.MapSpec `ebpf:"seed_workspace"`
-	Sequences     *ebpf.MapSpec `ebpf:"sequences"`
-	Slots         *ebpf.MapSpec `ebpf:"slots"`
-	Texts         *ebpf.MapSpec `ebpf:"texts"`
-	Watched       *ebpf.MapSpec `ebpf:"watched"`
-	Workspaces    *ebpf.MapSpec `ebpf:"workspaces"`
+	Cells      *ebpf.MapSpec `ebpf:"cells"`
+	Control    *ebpf.MapSpec `ebpf:"control"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Filters    *ebpf.MapSpec `ebpf:"filters"`
+	Grams      *ebpf.MapSpec `ebpf:"grams"`
+	Images     *ebpf.MapSpec `ebpf:"images"`
+	Matches    *ebpf.MapSpec `ebpf:"matches"`
+	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
+	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
+	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	Rows       *ebpf.MapSpec `ebpf:"rows"`
+	Sequences  *ebpf.MapSpec `ebpf:"sequences"`
+	Slots      *ebpf.MapSpec `ebpf:"slots"`
+	Texts      *ebpf.MapSpec `ebpf:"texts"`
+	Watched    *ebpf.MapSpec `ebpf:"watched"`
+	Workspaces *ebpf.MapSpec `ebpf:"workspaces"`
 }
 
 // execVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type execVariableSpecs struct {
-	ClassSlots     *ebpf.VariableSpec `ebpf:"class_slots"`
-	KeepCounter    *ebpf.VariableSpec `ebpf:"keep_counter"`
-	KeepEventClass *ebpf.VariableSpec `ebpf:"keep_event_class"`
-	KeepKeyField   *ebpf.VariableSpec `ebpf:"keep_key_field"`
-	KeepKeyWay     *ebpf.VariableSpec `ebpf:"keep_key_way"`
-	KeepLimit      *ebpf.VariableSpec `ebpf:"keep_limit"`
-	KeepRecordFlag *ebpf.VariableSpec `ebpf:"keep_record_flag"`
-	WatchCgroup    *ebpf.VariableSpec `ebpf:"watch_cgroup"`
+	ClassSlots             *ebpf.VariableSpec `ebpf:"class_slots"`
+	KeepCounter            *ebpf.VariableSpec `ebpf:"keep_counter"`
+	KeepEventClass         *ebpf.VariableSpec `ebpf:"keep_event_class"`
+	KeepFileOperation      *ebpf.VariableSpec `ebpf:"keep_file_operation"`
+	KeepFilterOf           *ebpf.VariableSpec `ebpf:"keep_filter_of"`
+	KeepKernelOperation    *ebpf.VariableSpec `ebpf:"keep_kernel_operation"`
+	KeepKeyField           *ebpf.VariableSpec `ebpf:"keep_key_field"`
+	KeepKeyWay             *ebpf.VariableSpec `ebpf:"keep_key_way"`
+	KeepLimit              *ebpf.VariableSpec `ebpf:"keep_limit"`
+	KeepNamespaceKind      *ebpf.VariableSpec `ebpf:"keep_namespace_kind"`
+	KeepNetworkOperation   *ebpf.VariableSpec `ebpf:"keep_network_operation"`
+	KeepPrivilegeOperation *ebpf.VariableSpec `ebpf:"keep_privilege_operation"`
+	KeepRecordFlag         *ebpf.VariableSpec `ebpf:"keep_record_flag"`
+	NoAtomicFetch          *ebpf.VariableSpec `ebpf:"no_atomic_fetch"`
+	SelfTestFired          *ebpf.VariableSpec `ebpf:"self_test_fired"`
+	SelfTestTgid           *ebpf.VariableSpec `ebpf:"self_test_tgid"`
+	WatchCgroup            *ebpf.VariableSpec `ebpf:"watch_cgroup"`
 }
 
 // execObjects contains all objects after they have been loaded into the kernel.
@@ -360,23 +468,22 @@ func (o *execObjects) Close() error {
 //
 // It can be passed to loadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type execMaps struct {
-	Cells         *ebpf.Map `ebpf:"cells"`
-	Control       *ebpf.Map `ebpf:"control"`
-	Counters      *ebpf.Map `ebpf:"counters"`
-	GramFilter    *ebpf.Map `ebpf:"gram_filter"`
-	Grams         *ebpf.Map `ebpf:"grams"`
-	Images        *ebpf.Map `ebpf:"images"`
-	Matches       *ebpf.Map `ebpf:"matches"`
-	NoGroup       *ebpf.Map `ebpf:"no_group"`
-	Numbers       *ebpf.Map `ebpf:"numbers"`
-	Processes     *ebpf.Map `ebpf:"processes"`
-	Rows          *ebpf.Map `ebpf:"rows"`
-	SeedWorkspace *ebpf.Map `ebpf:"seed_workspace"`
-	Sequences     *ebpf.Map `ebpf:"sequences"`
-	Slots         *ebpf.Map `ebpf:"slots"`
-	Texts         *ebpf.Map `ebpf:"texts"`
-	Watched       *ebpf.Map `ebpf:"watched"`
-	Workspaces    *ebpf.Map `ebpf:"workspaces"`
+	Cells      *ebpf.Map `ebpf:"cells"`
+	Control    *ebpf.Map `ebpf:"control"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Filters    *ebpf.Map `ebpf:"filters"`
+	Grams      *ebpf.Map `ebpf:"grams"`
+	Images     *ebpf.Map `ebpf:"images"`
+	Matches    *ebpf.Map `ebpf:"matches"`
+	NoGroup    *ebpf.Map `ebpf:"no_group"`
+	Numbers    *ebpf.Map `ebpf:"numbers"`
+	Processes  *ebpf.Map `ebpf:"processes"`
+	Rows       *ebpf.Map `ebpf:"rows"`
+	Sequences  *ebpf.Map `ebpf:"sequences"`
+	Slots      *ebpf.Map `ebpf:"slots"`
+	Texts      *ebpf.Map `ebpf:"texts"`
+	Watched    *ebpf.Map `ebpf:"watched"`
+	Workspaces *ebpf.Map `ebpf:"workspaces"`
 }
 
 func (m *execMaps) Close() error {
@@ -384,7 +491,7 @@ func (m *execMaps) Close() error {
 		m.Cells,
 		m.Control,
 		m.Counters,
-		m.GramFilter,
+		m.Filters,
 		m.Grams,
 		m.Images,
 		m.Matches,
@@ -392,7 +499,6 @@ func (m *execMaps) Close() error {
 		m.Numbers,
 		m.Processes,
 		m.Rows,
-		m.SeedWorkspace,
 		m.Sequences,
 		m.Slots,
 		m.Texts,
@@ -405,14 +511,23 @@ func (m *execMaps) Close() error {
 //
 // It can be passed to loadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type execVariables struct {
-	ClassSlots     *ebpf.Variable `ebpf:"class_slots"`
-	KeepCounter    *ebpf.Variable `ebpf:"keep_counter"`
-	KeepEventClass *ebpf.Variable `ebpf:"keep_event_class"`
-	KeepKeyField   *ebpf.Variable `ebpf:"keep_key_field"`
-	KeepKeyWay     *ebpf.Variable `ebpf:"keep_key_way"`
-	KeepLimit      *ebpf.Variable `ebpf:"keep_limit"`
-	KeepRecordFlag *ebpf.Variable `ebpf:"keep_record_flag"`
-	WatchCgroup    *ebpf.Variable `ebpf:"watch_cgroup"`
+	ClassSlots             *ebpf.Variable `ebpf:"class_slots"`
+	KeepCounter            *ebpf.Variable `ebpf:"keep_counter"`
+	KeepEventClass         *ebpf.Variable `ebpf:"keep_event_class"`
+	KeepFileOperation      *ebpf.Variable `ebpf:"keep_file_operation"`
+	KeepFilterOf           *ebpf.Variable `ebpf:"keep_filter_of"`
+	KeepKernelOperation    *ebpf.Variable `ebpf:"keep_kernel_operation"`
+	KeepKeyField           *ebpf.Variable `ebpf:"keep_key_field"`
+	KeepKeyWay             *ebpf.Variable `ebpf:"keep_key_way"`
+	KeepLimit              *ebpf.Variable `ebpf:"keep_limit"`
+	KeepNamespaceKind      *ebpf.Variable `ebpf:"keep_namespace_kind"`
+	KeepNetworkOperation   *ebpf.Variable `ebpf:"keep_network_operation"`
+	KeepPrivilegeOperation *ebpf.Variable `ebpf:"keep_privilege_operation"`
+	KeepRecordFlag         *ebpf.Variable `ebpf:"keep_record_flag"`
+	NoAtomicFetch          *ebpf.Variable `ebpf:"no_atomic_fetch"`
+	SelfTestFired          *ebpf.Variable `ebpf:"self_test_fired"`
+	SelfTestTgid           *ebpf.Variable `ebpf:"self_test_tgid"`
+	WatchCgroup            *ebpf.Variable `ebpf:"watch_cgroup"`
 }
 
 // execPrograms contains all programs after they have been loaded into the kernel.
@@ -422,7 +537,6 @@ type execPrograms struct {
 	OnExec *ebpf.Program `ebpf:"on_exec"`
 	OnExit *ebpf.Program `ebpf:"on_exit"`
 	OnFork *ebpf.Program `ebpf:"on_fork"`
-	Seed   *ebpf.Program `ebpf:"seed"`
 }
 
 func (p *execPrograms) Close() error {
@@ -430,7 +544,6 @@ func (p *execPrograms) Close() error {
 		p.OnExec,
 		p.OnExit,
 		p.OnFork,
-		p.Seed,
 	)
 }
 

@@ -16,28 +16,30 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fileMapCells         = "cells"
-	fileMapControl       = "control"
-	fileMapCounters      = "counters"
-	fileMapGramFilter    = "gram_filter"
-	fileMapGrams         = "grams"
-	fileMapImages        = "images"
-	fileMapMatches       = "matches"
-	fileMapNoGroup       = "no_group"
-	fileMapNumbers       = "numbers"
-	fileMapProcesses     = "processes"
-	fileMapRows          = "rows"
-	fileMapSequences     = "sequences"
-	fileMapSlots         = "slots"
-	fileMapTexts         = "texts"
-	fileMapWatched       = "watched"
-	fileMapWorkspaces    = "workspaces"
-	fileProgOnOpenFexit  = "on_open_fexit"
-	fileProgOnOpenLsm    = "on_open_lsm"
-	fileVarClassSlots    = "class_slots"
-	fileVarSelfTestFired = "self_test_fired"
-	fileVarSelfTestTgid  = "self_test_tgid"
-	fileVarWatchCgroup   = "watch_cgroup"
+	fileMapCells          = "cells"
+	fileMapControl        = "control"
+	fileMapCounters       = "counters"
+	fileMapFilters        = "filters"
+	fileMapGrams          = "grams"
+	fileMapImages         = "images"
+	fileMapMatches        = "matches"
+	fileMapNoGroup        = "no_group"
+	fileMapNumbers        = "numbers"
+	fileMapProcesses      = "processes"
+	fileMapRows           = "rows"
+	fileMapSequences      = "sequences"
+	fileMapSlots          = "slots"
+	fileMapTexts          = "texts"
+	fileMapWatched        = "watched"
+	fileMapWorkspaces     = "workspaces"
+	fileProgOnOpenFexit   = "on_open_fexit"
+	fileProgOnOpenLsm     = "on_open_lsm"
+	fileProgOnOpenLsmWalk = "on_open_lsm_walk"
+	fileVarClassSlots     = "class_slots"
+	fileVarNoAtomicFetch  = "no_atomic_fetch"
+	fileVarSelfTestFired  = "self_test_fired"
+	fileVarSelfTestTgid   = "self_test_tgid"
+	fileVarWatchCgroup    = "watch_cgroup"
 )
 
 // loadFile returns the embedded CollectionSpec for file.
@@ -82,8 +84,9 @@ type fileSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fileProgramSpecs struct {
-	OnOpenFexit *ebpf.ProgramSpec `ebpf:"on_open_fexit"`
-	OnOpenLsm   *ebpf.ProgramSpec `ebpf:"on_open_lsm"`
+	OnOpenFexit   *ebpf.ProgramSpec `ebpf:"on_open_fexit"`
+	OnOpenLsm     *ebpf.ProgramSpec `ebpf:"on_open_lsm"`
+	OnOpenLsmWalk *ebpf.ProgramSpec `ebpf:"on_open_lsm_walk"`
 }
 
 // fileMapSpecs contains maps before they are loaded into the kernel.
@@ -93,7 +96,7 @@ type fileMapSpecs struct {
 	Cells      *ebpf.MapSpec `ebpf:"cells"`
 	Control    *ebpf.MapSpec `ebpf:"control"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	GramFilter *ebpf.MapSpec `ebpf:"gram_filter"`
+	Filters    *ebpf.MapSpec `ebpf:"filters"`
 	Grams      *ebpf.MapSpec `ebpf:"grams"`
 	Images     *ebpf.MapSpec `ebpf:"images"`
 	Matches    *ebpf.MapSpec `ebpf:"matches"`
@@ -113,6 +116,7 @@ type fileMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fileVariableSpecs struct {
 	ClassSlots    *ebpf.VariableSpec `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.VariableSpec `ebpf:"no_atomic_fetch"`
 	SelfTestFired *ebpf.VariableSpec `ebpf:"self_test_fired"`
 	SelfTestTgid  *ebpf.VariableSpec `ebpf:"self_test_tgid"`
 	WatchCgroup   *ebpf.VariableSpec `ebpf:"watch_cgroup"`
@@ -141,7 +145,7 @@ type fileMaps struct {
 	Cells      *ebpf.Map `ebpf:"cells"`
 	Control    *ebpf.Map `ebpf:"control"`
 	Counters   *ebpf.Map `ebpf:"counters"`
-	GramFilter *ebpf.Map `ebpf:"gram_filter"`
+	Filters    *ebpf.Map `ebpf:"filters"`
 	Grams      *ebpf.Map `ebpf:"grams"`
 	Images     *ebpf.Map `ebpf:"images"`
 	Matches    *ebpf.Map `ebpf:"matches"`
@@ -161,7 +165,7 @@ func (m *fileMaps) Close() error {
 		m.Cells,
 		m.Control,
 		m.Counters,
-		m.GramFilter,
+		m.Filters,
 		m.Grams,
 		m.Images,
 		m.Matches,
@@ -182,6 +186,7 @@ func (m *fileMaps) Close() error {
 // It can be passed to loadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fileVariables struct {
 	ClassSlots    *ebpf.Variable `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.Variable `ebpf:"no_atomic_fetch"`
 	SelfTestFired *ebpf.Variable `ebpf:"self_test_fired"`
 	SelfTestTgid  *ebpf.Variable `ebpf:"self_test_tgid"`
 	WatchCgroup   *ebpf.Variable `ebpf:"watch_cgroup"`
@@ -191,14 +196,16 @@ type fileVariables struct {
 //
 // It can be passed to loadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type filePrograms struct {
-	OnOpenFexit *ebpf.Program `ebpf:"on_open_fexit"`
-	OnOpenLsm   *ebpf.Program `ebpf:"on_open_lsm"`
+	OnOpenFexit   *ebpf.Program `ebpf:"on_open_fexit"`
+	OnOpenLsm     *ebpf.Program `ebpf:"on_open_lsm"`
+	OnOpenLsmWalk *ebpf.Program `ebpf:"on_open_lsm_walk"`
 }
 
 func (p *filePrograms) Close() error {
 	return _FileClose(
 		p.OnOpenFexit,
 		p.OnOpenLsm,
+		p.OnOpenLsmWalk,
 	)
 }
 

@@ -23,11 +23,9 @@ func ruleFor(t testing.TB, class event.Class, id, match string) *rules.Rule {
 	return parseRule(t, strings.Replace(text, "process_exec", class.String(), 1))
 }
 
-// actVariable makes the test binary do one thing and end, instead of running tests.
-const actVariable = "BITTERN_TEST_ACT"
-
-// act is what the test binary does as a child: it opens a file in many ways.
-func act(path string) error {
+// openInManyWays opens files in many ways, each named after args[0].
+func openInManyWays(args []string) error {
+	path := args[0]
 	open := func(flags int, name string) {
 		if fd, err := unix.Open(name, flags, 0o600); err == nil {
 			unix.Close(fd)
@@ -78,8 +76,7 @@ func TestFileOpens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := in(cgroup, exec.Command(self, "child"))
-	cmd.Env = append(os.Environ(), actVariable+"="+path)
+	cmd := in(cgroup, actCommand(t, "open", path))
 	mustRun(t, cmd)
 
 	got := make(map[string]string)
@@ -145,9 +142,6 @@ func TestExits(t *testing.T) {
 func TestHookFollowsRules(t *testing.T) {
 	k, _ := openForTest(t, Config{})
 	h := k.hooks[event.FileOpen]
-	if hook := k.Caps().Hooks[2]; hook.Class != event.FileOpen || hook.Name == "" {
-		t.Fatalf("there is no hook for file_open: %+v", hook)
-	}
 	attached := func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -176,17 +170,18 @@ func TestHookFollowsRules(t *testing.T) {
 // TestNoHookIsSaid refuses a rule of a class without a hook, and says why.
 func TestNoHookIsSaid(t *testing.T) {
 	k := loadForTest(t, Config{})
-	h := &classHook{found: make(chan struct{}), hook: Hook{
-		Class: event.FileOpen, Refused: []Refusal{{"lsm/file_open", "not permitted here"}, {"tp_btf/sys_exit", "not on this architecture"}},
-	}}
-	close(h.found)
+	h := newClassHook(event.FileOpen, k.share(Config{}))
+	h.from.candidates = []candidate{
+		{name: "lsm/file_open", programs: []string{"none_such"}},
+		{name: "tp_btf/sys_exit", programs: []string{"none_such_either"}},
+	}
 	k.hooks[event.FileOpen] = h
 	_, err := k.Commit(Swap{"F", ruleFor(t, event.FileOpen, "F", "  s: {file.name: x}")})
 	var unsupported *UnsupportedError
 	if !errors.As(err, &unsupported) {
 		t.Fatalf("a rule without a hook: %v", err)
 	}
-	want := "committing rule F: unsupported here: this kernel offers no hook for file_open (lsm/file_open: not permitted here; tp_btf/sys_exit: not on this architecture)"
+	want := "committing rule F: unsupported here: this kernel offers no hook for file_open (lsm/file_open: not on this architecture; tp_btf/sys_exit: not on this architecture)"
 	if err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}

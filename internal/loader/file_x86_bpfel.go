@@ -19,7 +19,7 @@ const (
 	fileMapCells          = "cells"
 	fileMapControl        = "control"
 	fileMapCounters       = "counters"
-	fileMapGramFilter     = "gram_filter"
+	fileMapFilters        = "filters"
 	fileMapGrams          = "grams"
 	fileMapImages         = "images"
 	fileMapMatches        = "matches"
@@ -34,8 +34,10 @@ const (
 	fileMapWorkspaces     = "workspaces"
 	fileProgOnOpenFexit   = "on_open_fexit"
 	fileProgOnOpenLsm     = "on_open_lsm"
+	fileProgOnOpenLsmWalk = "on_open_lsm_walk"
 	fileProgOnOpenSysExit = "on_open_sys_exit"
 	fileVarClassSlots     = "class_slots"
+	fileVarNoAtomicFetch  = "no_atomic_fetch"
 	fileVarSelfTestFired  = "self_test_fired"
 	fileVarSelfTestTgid   = "self_test_tgid"
 	fileVarWatchCgroup    = "watch_cgroup"
@@ -85,6 +87,7 @@ type fileSpecs struct {
 type fileProgramSpecs struct {
 	OnOpenFexit   *ebpf.ProgramSpec `ebpf:"on_open_fexit"`
 	OnOpenLsm     *ebpf.ProgramSpec `ebpf:"on_open_lsm"`
+	OnOpenLsmWalk *ebpf.ProgramSpec `ebpf:"on_open_lsm_walk"`
 	OnOpenSysExit *ebpf.ProgramSpec `ebpf:"on_open_sys_exit"`
 }
 
@@ -95,7 +98,7 @@ type fileMapSpecs struct {
 	Cells      *ebpf.MapSpec `ebpf:"cells"`
 	Control    *ebpf.MapSpec `ebpf:"control"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	GramFilter *ebpf.MapSpec `ebpf:"gram_filter"`
+	Filters    *ebpf.MapSpec `ebpf:"filters"`
 	Grams      *ebpf.MapSpec `ebpf:"grams"`
 	Images     *ebpf.MapSpec `ebpf:"images"`
 	Matches    *ebpf.MapSpec `ebpf:"matches"`
@@ -115,6 +118,7 @@ type fileMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fileVariableSpecs struct {
 	ClassSlots    *ebpf.VariableSpec `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.VariableSpec `ebpf:"no_atomic_fetch"`
 	SelfTestFired *ebpf.VariableSpec `ebpf:"self_test_fired"`
 	SelfTestTgid  *ebpf.VariableSpec `ebpf:"self_test_tgid"`
 	WatchCgroup   *ebpf.VariableSpec `ebpf:"watch_cgroup"`
@@ -143,7 +147,7 @@ type fileMaps struct {
 	Cells      *ebpf.Map `ebpf:"cells"`
 	Control    *ebpf.Map `ebpf:"control"`
 	Counters   *ebpf.Map `ebpf:"counters"`
-	GramFilter *ebpf.Map `ebpf:"gram_filter"`
+	Filters    *ebpf.Map `ebpf:"filters"`
 	Grams      *ebpf.Map `ebpf:"grams"`
 	Images     *ebpf.Map `ebpf:"images"`
 	Matches    *ebpf.Map `ebpf:"matches"`
@@ -163,7 +167,7 @@ func (m *fileMaps) Close() error {
 		m.Cells,
 		m.Control,
 		m.Counters,
-		m.GramFilter,
+		m.Filters,
 		m.Grams,
 		m.Images,
 		m.Matches,
@@ -184,6 +188,7 @@ func (m *fileMaps) Close() error {
 // It can be passed to loadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fileVariables struct {
 	ClassSlots    *ebpf.Variable `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.Variable `ebpf:"no_atomic_fetch"`
 	SelfTestFired *ebpf.Variable `ebpf:"self_test_fired"`
 	SelfTestTgid  *ebpf.Variable `ebpf:"self_test_tgid"`
 	WatchCgroup   *ebpf.Variable `ebpf:"watch_cgroup"`
@@ -195,6 +200,7 @@ type fileVariables struct {
 type filePrograms struct {
 	OnOpenFexit   *ebpf.Program `ebpf:"on_open_fexit"`
 	OnOpenLsm     *ebpf.Program `ebpf:"on_open_lsm"`
+	OnOpenLsmWalk *ebpf.Program `ebpf:"on_open_lsm_walk"`
 	OnOpenSysExit *ebpf.Program `ebpf:"on_open_sys_exit"`
 }
 
@@ -202,6 +208,7 @@ func (p *filePrograms) Close() error {
 	return _FileClose(
 		p.OnOpenFexit,
 		p.OnOpenLsm,
+		p.OnOpenLsmWalk,
 		p.OnOpenSysExit,
 	)
 }

@@ -16,6 +16,7 @@ type entry struct {
 	key  indexKey
 	row  *row
 	uses int  // by slots, dead ones included until they are reclaimed
+	lead int  // those of them in the first group of a clause
 	idle bool // uses is 0: kept, since the next version may want it again
 }
 
@@ -24,7 +25,7 @@ type entry struct {
 // once, complete, and one that was deleted comes back only after a grace period.
 type index struct {
 	texts, numbers, grams *ebpf.Map
-	filter                *words
+	filters               *words
 	control               *words
 	rows                  *rowTable
 
@@ -33,33 +34,29 @@ type index struct {
 	idle    []*entry              // oldest first; some may be in use again
 	deleted map[indexKey]struct{} // since the last grace period
 
-	tagUses    [3]map[uint32]int // entries in use by table and tag
-	filterUses map[uint32]int    // gram entries by hash
-	maxIdle    int
+	bitUses map[int]int // how many entries need a bit, by its number in the words
+	maxIdle int
 }
 
-func newIndex(m *execMaps, filter, control *words, rows *rowTable) *index {
-	x := &index{
+func newIndex(m *execMaps, filters, control *words, rows *rowTable) *index {
+	return &index{
 		texts: m.Texts, numbers: m.Numbers, grams: m.Grams,
-		filter: filter, control: control, rows: rows,
-		entries:    make(map[indexKey]*entry),
-		sorted:     make(map[uint32][]string),
-		deleted:    make(map[indexKey]struct{}),
-		filterUses: make(map[uint32]int),
+		filters: filters, control: control, rows: rows,
+		entries: make(map[indexKey]*entry),
+		sorted:  make(map[uint32][]string),
+		deleted: make(map[indexKey]struct{}),
+		bitUses: make(map[int]int),
 		// An eighth of the room: enough for versions that come and go.
 		maxIdle: int(m.Grams.MaxEntries()) / 8,
 	}
-	for i := range x.tagUses {
-		x.tagUses[i] = make(map[uint32]int)
-	}
-	return x
 }
 
 // errRecentlyDeleted asks the caller to wait for a grace period and try again.
 var errRecentlyDeleted = errors.New("key was deleted a moment ago")
 
-// acquire returns the entry of a key, inserting it if it is new, and counts one use.
-func (x *index) acquire(key indexKey) (*entry, error) {
+// acquire returns the entry of a key, inserting it if it is new, and counts one use, in
+// the first group of a clause or in another.
+func (x *index) acquire(key indexKey, lead bool) (*entry, error) {
 	e, ok := x.entries[key]
 	if !ok {
 		var err error
@@ -69,18 +66,28 @@ func (x *index) acquire(key indexKey) (*entry, error) {
 	}
 	e.idle = false
 	if e.uses++; e.uses == 1 {
-		x.useTag(key, 1)
+		x.useLook(key, lookAll, 1)
+	}
+	if lead {
+		if e.lead++; e.lead == 1 {
+			x.useLook(key, lookFirst, 1)
+		}
 	}
 	return e, nil
 }
 
 // release gives one use back. The key stays for the next version that wants it,
 // within limits.
-func (x *index) release(e *entry) {
+func (x *index) release(e *entry, lead bool) {
+	if lead {
+		if e.lead--; e.lead == 0 {
+			x.useLook(e.key, lookFirst, -1)
+		}
+	}
 	if e.uses--; e.uses > 0 {
 		return
 	}
-	x.useTag(e.key, -1)
+	x.useLook(e.key, lookAll, -1)
 	e.idle = true
 	x.idle = append(x.idle, e)
 }
@@ -108,13 +115,9 @@ func (x *index) insert(key indexKey) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if key.table == gramTable {
-		x.useFilter(key, 1)
-	}
+	x.useFilter(key, 1)
 	if err := x.update(key, r.id); err != nil {
-		if key.table == gramTable {
-			x.useFilter(key, -1)
-		}
+		x.useFilter(key, -1)
 		x.rows.drop(r)
 		return nil, err
 	}
@@ -133,7 +136,7 @@ func (x *index) insert(key indexKey) (*entry, error) {
 func (x *index) newRow(key indexKey) (*row, error) {
 	if key.table == textTable {
 		for n := len(key.text) - 1; n >= 0; n-- {
-			shorter := indexKey{table: textTable, tag: key.tag, text: key.text[:n]}
+			shorter := indexKey{table: textTable, tag: key.tag, text: key.text[:n], bits: key.bits}
 			if e, ok := x.entries[shorter]; ok {
 				return x.rows.copyRow(e.row)
 			}
@@ -158,9 +161,7 @@ func (x *index) remove(e *entry) error {
 	delete(x.entries, e.key)
 	x.deleted[e.key] = struct{}{}
 	x.rows.drop(e.row)
-	if e.key.table == gramTable {
-		x.useFilter(e.key, -1)
-	}
+	x.useFilter(e.key, -1)
 	if e.key.table == textTable {
 		all := x.sorted[e.key.tag]
 		i := sort.SearchStrings(all, e.key.text)
@@ -223,48 +224,10 @@ func (x *index) longer(key indexKey) []indexKey {
 			break
 		}
 		if text != key.text {
-			found = append(found, indexKey{table: textTable, tag: key.tag, text: text})
+			found = append(found, indexKey{table: textTable, tag: key.tag, text: text, bits: key.bits})
 		}
 	}
 	return found
-}
-
-// Words of struct control_block: the epoch, then a struct class_use for each class.
-const (
-	controlEpoch  = iota
-	controlUse    // of class 0
-	classUseWords = 3
-)
-
-// useWord gives the word of struct class_use for a table.
-var useWord = [3]int{textTable: 0, gramTable: 1, numberTable: 2}
-
-// useTag keeps the bits that let programs skip look-ups that no live rule needs.
-// A bit is set before the epoch that needs it, and cleared after the last one.
-func (x *index) useTag(key indexKey, by int) {
-	uses := x.tagUses[key.table]
-	uses[key.tag] += by
-	at, bit := controlUse+classUseWords*int(key.class())+useWord[key.table], uint64(1)<<key.bit()
-	switch uses[key.tag] {
-	case 0:
-		x.control.store(at, x.control.load(at)&^bit)
-	case 1:
-		x.control.store(at, x.control.load(at)|bit)
-	}
-}
-
-// useFilter keeps the gram filter: set before the key is inserted.
-func (x *index) useFilter(key indexKey, by int) {
-	hash := key.gramHash()
-	x.filterUses[hash] += by
-	at, bit := int(hash/64), uint64(1)<<(hash%64)
-	switch x.filterUses[hash] {
-	case 0:
-		delete(x.filterUses, hash)
-		x.filter.store(at, x.filter.load(at)&^bit)
-	case 1:
-		x.filter.store(at, x.filter.load(at)|bit)
-	}
 }
 
 // takeDeleted returns the keys deleted since the last call; after the next grace

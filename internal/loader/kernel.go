@@ -28,14 +28,14 @@ type Kernel struct {
 	log     *slog.Logger
 	objects execObjects
 	links   []link.Link
+	seeded  bool // the process table knows the arguments of what ran before
 	memory  []*words
 	grace   *gracePeriod
 	ring    *ring
 	cgroup  *os.File                   // the cgroup that is watched, or nil
 	hooks   map[event.Class]*classHook // of classes that have a choice
 
-	committing sync.Mutex          // held by Commit throughout
-	users      map[event.Class]int // live rules; guarded by committing
+	committing sync.Mutex // held by Commit throughout
 
 	// writer guards what follows, and the kernel's maps against a second writer.
 	writer  sync.Mutex
@@ -76,8 +76,8 @@ func Open(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.probeHooks(cfg)
-	if err := k.attach(); err != nil {
+	k.prepareHooks(cfg)
+	if err := k.attach(cfg); err != nil {
 		k.Stop()
 		return nil, errors.Join(err, k.Close())
 	}
@@ -90,7 +90,6 @@ func load(cfg Config) (_ *Kernel, err error) {
 	k := &Kernel{
 		log:       cfg.Log,
 		hooks:     make(map[event.Class]*classHook),
-		users:     make(map[event.Class]int),
 		versions:  newVersions(),
 		reclaimer: make(chan struct{}, 1),
 		stop:      make(chan struct{}),
@@ -134,7 +133,7 @@ func load(cfg Config) (_ *Kernel, err error) {
 // mapMemory maps the arrays that the writer changes in place.
 func (k *Kernel) mapMemory(slotsPerClass int) error {
 	mapped := make(map[*ebpf.Map]*words)
-	for _, m := range []*ebpf.Map{k.objects.Control, k.objects.Slots, k.objects.NoGroup, k.objects.Rows, k.objects.Cells, k.objects.GramFilter} {
+	for _, m := range []*ebpf.Map{k.objects.Control, k.objects.Slots, k.objects.NoGroup, k.objects.Rows, k.objects.Cells, k.objects.Filters} {
 		w, err := mapWords(m)
 		if err != nil {
 			return err
@@ -144,7 +143,7 @@ func (k *Kernel) mapMemory(slotsPerClass int) error {
 	}
 	k.control = mapped[k.objects.Control]
 	k.rows = newRowTable(mapped[k.objects.Rows], mapped[k.objects.Cells])
-	k.index = newIndex(&k.objects.execMaps, mapped[k.objects.GramFilter], k.control, k.rows)
+	k.index = newIndex(&k.objects.execMaps, mapped[k.objects.Filters], k.control, k.rows)
 	var err error
 	k.slots, err = newSlotTables(mapped[k.objects.Slots], mapped[k.objects.NoGroup], slotsPerClass, k.rows, k.index)
 	return err
@@ -175,10 +174,9 @@ func (k *Kernel) Stop() {
 				k.log.Error("detaching a hook", "error", err)
 			}
 		}
-		for _, h := range k.hooks {
-			<-h.found
+		for class, h := range k.hooks {
 			if err := h.detach(); err != nil {
-				k.log.Error("detaching a hook", "hook", h.hook.Name, "error", err)
+				k.log.Error("detaching a hook", "class", class.String(), "error", err)
 			}
 		}
 		close(k.stop)

@@ -3,6 +3,8 @@ package loader
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"bittern/internal/event"
@@ -16,7 +18,8 @@ const (
 	groupNot     = uint8(execLimitGROUP_NOT)
 	slotsPerCell = slotID(execLimitSLOTS_PER_CELL)
 	keyText      = int(execLimitKEY_TEXT)
-	gramHashBits = int(execLimitGRAM_HASH_BITS)
+	filterBits   = int(execLimitFILTER_BITS)
+	filterText   = int(execLimitFILTER_TEXT)
 	cellBits     = uint64(1)<<slotsPerCell - 1
 )
 
@@ -29,31 +32,70 @@ var (
 
 // keyFields names the kernel's fields by event field.
 var keyFields = map[event.Field]execKeyField{
-	event.ProcessExecutable:                 execKeyFieldKEY_EXECUTABLE,
-	event.ProcessParentExecutable:           execKeyFieldKEY_PARENT_EXECUTABLE,
-	event.ProcessWorkingDirectory:           execKeyFieldKEY_CWD,
-	event.ProcessCommandLine:                execKeyFieldKEY_COMMAND_LINE,
-	event.ProcessParentCommandLine:          execKeyFieldKEY_PARENT_COMMAND_LINE,
-	event.ProcessPID:                        execKeyFieldKEY_PID,
-	event.ProcessParentPID:                  execKeyFieldKEY_PARENT_PID,
-	event.ProcessArgsCount:                  execKeyFieldKEY_ARGS_COUNT,
-	event.UserID:                            execKeyFieldKEY_UID,
-	event.UserEffectiveID:                   execKeyFieldKEY_EUID,
-	event.GroupID:                           execKeyFieldKEY_GID,
+	event.ProcessExecutable:        execKeyFieldKEY_EXECUTABLE,
+	event.ProcessParentExecutable:  execKeyFieldKEY_PARENT_EXECUTABLE,
+	event.ProcessWorkingDirectory:  execKeyFieldKEY_CWD,
+	event.ProcessCommandLine:       execKeyFieldKEY_COMMAND_LINE,
+	event.ProcessParentCommandLine: execKeyFieldKEY_PARENT_COMMAND_LINE,
+	event.ProcessScript:            execKeyFieldKEY_SCRIPT,
+	event.ProcessPID:               execKeyFieldKEY_PID,
+	event.ProcessParentPID:         execKeyFieldKEY_PARENT_PID,
+	event.ProcessArgsCount:         execKeyFieldKEY_ARGS_COUNT,
+	event.UserID:                   execKeyFieldKEY_UID,
+	event.UserEffectiveID:          execKeyFieldKEY_EUID,
+	event.GroupID:                  execKeyFieldKEY_GID,
+
 	event.ProcessExecutableTruncated:        execKeyFieldKEY_EXECUTABLE_TRUNCATED,
+	event.ProcessExecutableDeleted:          execKeyFieldKEY_EXECUTABLE_DELETED,
+	event.ProcessExecutableMemfd:            execKeyFieldKEY_EXECUTABLE_MEMFD,
 	event.ProcessCommandLineTruncated:       execKeyFieldKEY_ARGS_TRUNCATED,
 	event.ProcessWorkingDirectoryTruncated:  execKeyFieldKEY_CWD_TRUNCATED,
 	event.ProcessParentExecutableTruncated:  execKeyFieldKEY_PARENT_EXECUTABLE_TRUNCATED,
 	event.ProcessParentCommandLineTruncated: execKeyFieldKEY_PARENT_ARGS_TRUNCATED,
-	event.ProcessExitCode:                   execKeyFieldKEY_EXIT_CODE,
-	event.ProcessExitSignal:                 execKeyFieldKEY_EXIT_SIGNAL,
-	event.FilePath:                          execKeyFieldKEY_FILE_PATH,
-	event.FilePathTruncated:                 execKeyFieldKEY_FILE_PATH_TRUNCATED,
-	event.FileOpenRead:                      execKeyFieldKEY_OPEN_READ,
-	event.FileOpenWrite:                     execKeyFieldKEY_OPEN_WRITE,
-	event.FileOpenCreate:                    execKeyFieldKEY_OPEN_CREATE,
-	event.FileOpenTruncate:                  execKeyFieldKEY_OPEN_TRUNCATE,
-	event.DestinationPort:                   execKeyFieldKEY_DESTINATION_PORT,
+
+	event.ProcessExitCode:   execKeyFieldKEY_EXIT_CODE,
+	event.ProcessExitSignal: execKeyFieldKEY_EXIT_SIGNAL,
+
+	event.FilePath:              execKeyFieldKEY_FILE_PATH,
+	event.FilePathTruncated:     execKeyFieldKEY_FILE_PATH_TRUNCATED,
+	event.FilePathClaimed:       execKeyFieldKEY_PATH_CLAIMED,
+	event.FileOpenRead:          execKeyFieldKEY_OPEN_READ,
+	event.FileOpenWrite:         execKeyFieldKEY_OPEN_WRITE,
+	event.FileOpenCreate:        execKeyFieldKEY_OPEN_CREATE,
+	event.FileOpenTruncate:      execKeyFieldKEY_OPEN_TRUNCATE,
+	event.FileOperation:         execKeyFieldKEY_OPERATION,
+	event.FileNewPath:           execKeyFieldKEY_NEW_PATH,
+	event.FileNewPathTruncated:  execKeyFieldKEY_NEW_PATH_TRUNCATED,
+	event.FileTargetPath:        execKeyFieldKEY_TARGET_PATH,
+	event.FileModeSetuid:        execKeyFieldKEY_MODE_SETUID,
+	event.FileModeSetgid:        execKeyFieldKEY_MODE_SETGID,
+	event.FileModeExecutable:    execKeyFieldKEY_MODE_EXECUTABLE,
+	event.FileModeWorldWritable: execKeyFieldKEY_MODE_WORLD_WRITABLE,
+	event.FileUID:               execKeyFieldKEY_FILE_UID,
+	event.FileGID:               execKeyFieldKEY_FILE_GID,
+
+	event.NetworkOperation: execKeyFieldKEY_OPERATION,
+	event.SourceIP:         execKeyFieldKEY_SOURCE_IP,
+	event.DestinationIP:    execKeyFieldKEY_DESTINATION_IP,
+	event.SourcePort:       execKeyFieldKEY_SOURCE_PORT,
+	event.DestinationPort:  execKeyFieldKEY_DESTINATION_PORT,
+	event.NetworkTransport: execKeyFieldKEY_TRANSPORT,
+	event.NetworkType:      execKeyFieldKEY_NETWORK_TYPE,
+
+	event.PrivilegeOperation:        execKeyFieldKEY_OPERATION,
+	event.PrivilegeCapabilities:     execKeyFieldKEY_CAPABILITY,
+	event.PrivilegeNamespaces:       execKeyFieldKEY_NAMESPACE,
+	event.PrivilegeTargetPID:        execKeyFieldKEY_TARGET_PID,
+	event.PrivilegeTargetExecutable: execKeyFieldKEY_TARGET_EXECUTABLE,
+	event.MountSource:               execKeyFieldKEY_MOUNT_SOURCE,
+	event.MountType:                 execKeyFieldKEY_MOUNT_TYPE,
+	event.UserChangesID:             execKeyFieldKEY_NEW_UID,
+	event.UserChangesEffectiveID:    execKeyFieldKEY_NEW_EUID,
+	event.UserChangesGroupID:        execKeyFieldKEY_NEW_GID,
+
+	event.KernelOperation: execKeyFieldKEY_OPERATION,
+	event.KernelName:      execKeyFieldKEY_KERNEL_NAME,
+	event.KernelType:      execKeyFieldKEY_KERNEL_TYPE,
 }
 
 // table says which index map a key is in.
@@ -73,7 +115,8 @@ type indexKey struct {
 	// field and the way for texts, the field for numbers, the field and the length for
 	// grams.
 	tag    uint32
-	text   string // texts: reversed for suffixes, NUL at the end of exact values
+	text   string // texts: reversed for suffixes, NUL at the end of exact values; see bits
+	bits   bool   // each byte of text, '0' or '1', is a bit of the key: networks
 	number uint64 // numbers; grams
 }
 
@@ -95,6 +138,9 @@ func indexKeyOf(class event.Class, k rules.Key) (indexKey, error) {
 		}
 		return ofClass(class, uint32(field)*uint32(execKeyWayWAYS)+uint32(plain))
 	}
+	if slices.Contains([]rules.KeyKind{rules.Prefix, rules.Suffix, rules.Gram}, k.Kind) && k.Text == "" {
+		return indexKey{}, fmt.Errorf("translating a key: an empty text of %s", k.Field)
+	}
 	switch k.Kind {
 	case rules.Equals:
 		return indexKey{table: textTable, tag: way(execKeyWayWAY_FORWARD, execKeyWayWAY_FORWARD_FOLD), text: k.Text + "\x00"}, nil
@@ -104,6 +150,10 @@ func indexKeyOf(class event.Class, k rules.Key) (indexKey, error) {
 		return indexKey{table: textTable, tag: way(execKeyWayWAY_REVERSE, execKeyWayWAY_REVERSE_FOLD), text: reverse(k.Text)}, nil
 	case rules.NumberEquals:
 		return indexKey{table: numberTable, tag: ofClass(class, uint32(field)), number: k.Number}, nil
+	case rules.InNetwork:
+		return indexKey{
+			table: textTable, tag: way(execKeyWayWAY_FORWARD, execKeyWayWAY_FORWARD), text: networkBits(k.Network), bits: true,
+		}, nil
 	case rules.Gram:
 		if len(k.Text) < 2 || len(k.Text) > 4 {
 			return indexKey{}, fmt.Errorf("translating a key: a gram of %d bytes", len(k.Text))
@@ -113,6 +163,20 @@ func indexKeyOf(class event.Class, k rules.Key) (indexKey, error) {
 		return indexKey{table: gramTable, tag: ofClass(class, uint32(field)*4+uint32(len(k.Text)-1)), number: uint64(binary.LittleEndian.Uint32(b[:]))}, nil
 	}
 	return indexKey{}, fmt.Errorf("translating a key: unknown kind %d", k.Kind)
+}
+
+// networkBits are the bits of a network as hit_address of bpf/fields.h looks an address up:
+// eight of the version, then those of the address that count.
+func networkBits(n netip.Prefix) string {
+	version := byte(6)
+	if n.Addr().Is4() {
+		version = 4
+	}
+	var bits strings.Builder
+	for _, b := range append([]byte{version}, n.Addr().AsSlice()...) {
+		fmt.Fprintf(&bits, "%08b", b)
+	}
+	return bits.String()[:8+n.Bits()]
 }
 
 func reverse(s string) string {
@@ -127,7 +191,14 @@ func reverse(s string) string {
 func (k indexKey) kernelText() execTextKey {
 	key := execTextKey{Bits: uint32(32 + 8*len(k.text)), Tag: k.tag}
 	var b [keyText]byte
-	copy(b[:], k.text)
+	if k.bits {
+		key.Bits = uint32(32 + len(k.text))
+		for i := range len(k.text) {
+			b[i/8] |= (k.text[i] - '0') << (7 - i%8)
+		}
+	} else {
+		copy(b[:], k.text)
+	}
 	for i := range key.Text {
 		key.Text[i] = binary.NativeEndian.Uint64(b[8*i:])
 	}
@@ -139,7 +210,17 @@ func (k indexKey) gramField() uint32 { return k.class()<<16 | k.bit()/4 }
 
 // gramHash is gram_hash of bpf/text.h; the filter's bits are in its order.
 func (k indexKey) gramHash() uint32 {
-	return (uint32(k.number) ^ k.gramField()*0x85ebca6b) * 0x9e3779b1 >> (32 - gramHashBits)
+	return (uint32(k.number) ^ k.gramField()*0x85ebca6b) * 0x9e3779b1 >> (32 - filterBits)
+}
+
+// beginning returns how many bytes of a text its filter holds, and their hash, which is
+// text_hash of bpf/text.h.
+func (k indexKey) beginning() (length, hash uint32) {
+	var b [8]byte
+	n := copy(b[:filterText], k.text)
+	word := binary.LittleEndian.Uint64(b[:])
+	word = (word ^ (uint64(k.tag)*8+uint64(n))*0x9e3779b97f4a7c15) * 0xd6e8feb86659fd93
+	return uint32(n), uint32(word >> (64 - filterBits))
 }
 
 // String shows the key for errors and dumps.

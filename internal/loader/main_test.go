@@ -13,13 +13,12 @@ import (
 // TestMain does one thing and ends if the test binary is its own child. Otherwise it
 // runs the tests, and fails if a test leaves a goroutine behind, or a descriptor of a BPF object.
 func TestMain(m *testing.M) {
-	switch path := os.Getenv(actVariable); path {
-	case "":
-	case "connect":
-		connect(os.Args[1:])
-		os.Exit(0)
-	default:
-		if err := act(path); err != nil {
+	if name := os.Getenv(actVariable); name != "" {
+		act := acts()[name]
+		if act == nil {
+			act = func([]string) error { return fmt.Errorf("there is no act %s", name) }
+		}
+		if err := act(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -16,28 +16,35 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	networkMapCells         = "cells"
-	networkMapControl       = "control"
-	networkMapCounters      = "counters"
-	networkMapGramFilter    = "gram_filter"
-	networkMapGrams         = "grams"
-	networkMapImages        = "images"
-	networkMapMatches       = "matches"
-	networkMapNoGroup       = "no_group"
-	networkMapNumbers       = "numbers"
-	networkMapProcesses     = "processes"
-	networkMapRows          = "rows"
-	networkMapSequences     = "sequences"
-	networkMapSlots         = "slots"
-	networkMapTexts         = "texts"
-	networkMapWatched       = "watched"
-	networkMapWorkspaces    = "workspaces"
-	networkProgOnConnect4   = "on_connect4"
-	networkProgOnConnect6   = "on_connect6"
-	networkVarClassSlots    = "class_slots"
-	networkVarSelfTestFired = "self_test_fired"
-	networkVarSelfTestTgid  = "self_test_tgid"
-	networkVarWatchCgroup   = "watch_cgroup"
+	networkMapCells           = "cells"
+	networkMapControl         = "control"
+	networkMapCounters        = "counters"
+	networkMapFilters         = "filters"
+	networkMapGrams           = "grams"
+	networkMapImages          = "images"
+	networkMapMatches         = "matches"
+	networkMapNoGroup         = "no_group"
+	networkMapNumbers         = "numbers"
+	networkMapProcesses       = "processes"
+	networkMapRows            = "rows"
+	networkMapSequences       = "sequences"
+	networkMapSlots           = "slots"
+	networkMapTexts           = "texts"
+	networkMapWatched         = "watched"
+	networkMapWorkspaces      = "workspaces"
+	networkProgOnConnect4     = "on_connect4"
+	networkProgOnConnect6     = "on_connect6"
+	networkProgOnConnectFexit = "on_connect_fexit"
+	networkProgOnConnectLsm   = "on_connect_lsm"
+	networkProgOnSendmsg4     = "on_sendmsg4"
+	networkProgOnSendmsg6     = "on_sendmsg6"
+	networkProgOnSendmsgFexit = "on_sendmsg_fexit"
+	networkProgOnSendmsgLsm   = "on_sendmsg_lsm"
+	networkVarClassSlots      = "class_slots"
+	networkVarNoAtomicFetch   = "no_atomic_fetch"
+	networkVarSelfTestFired   = "self_test_fired"
+	networkVarSelfTestTgid    = "self_test_tgid"
+	networkVarWatchCgroup     = "watch_cgroup"
 )
 
 // loadNetwork returns the embedded CollectionSpec for network.
@@ -82,8 +89,14 @@ type networkSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type networkProgramSpecs struct {
-	OnConnect4 *ebpf.ProgramSpec `ebpf:"on_connect4"`
-	OnConnect6 *ebpf.ProgramSpec `ebpf:"on_connect6"`
+	OnConnect4     *ebpf.ProgramSpec `ebpf:"on_connect4"`
+	OnConnect6     *ebpf.ProgramSpec `ebpf:"on_connect6"`
+	OnConnectFexit *ebpf.ProgramSpec `ebpf:"on_connect_fexit"`
+	OnConnectLsm   *ebpf.ProgramSpec `ebpf:"on_connect_lsm"`
+	OnSendmsg4     *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
+	OnSendmsg6     *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
+	OnSendmsgFexit *ebpf.ProgramSpec `ebpf:"on_sendmsg_fexit"`
+	OnSendmsgLsm   *ebpf.ProgramSpec `ebpf:"on_sendmsg_lsm"`
 }
 
 // networkMapSpecs contains maps before they are loaded into the kernel.
@@ -93,7 +106,7 @@ type networkMapSpecs struct {
 	Cells      *ebpf.MapSpec `ebpf:"cells"`
 	Control    *ebpf.MapSpec `ebpf:"control"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	GramFilter *ebpf.MapSpec `ebpf:"gram_filter"`
+	Filters    *ebpf.MapSpec `ebpf:"filters"`
 	Grams      *ebpf.MapSpec `ebpf:"grams"`
 	Images     *ebpf.MapSpec `ebpf:"images"`
 	Matches    *ebpf.MapSpec `ebpf:"matches"`
@@ -113,6 +126,7 @@ type networkMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type networkVariableSpecs struct {
 	ClassSlots    *ebpf.VariableSpec `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.VariableSpec `ebpf:"no_atomic_fetch"`
 	SelfTestFired *ebpf.VariableSpec `ebpf:"self_test_fired"`
 	SelfTestTgid  *ebpf.VariableSpec `ebpf:"self_test_tgid"`
 	WatchCgroup   *ebpf.VariableSpec `ebpf:"watch_cgroup"`
@@ -141,7 +155,7 @@ type networkMaps struct {
 	Cells      *ebpf.Map `ebpf:"cells"`
 	Control    *ebpf.Map `ebpf:"control"`
 	Counters   *ebpf.Map `ebpf:"counters"`
-	GramFilter *ebpf.Map `ebpf:"gram_filter"`
+	Filters    *ebpf.Map `ebpf:"filters"`
 	Grams      *ebpf.Map `ebpf:"grams"`
 	Images     *ebpf.Map `ebpf:"images"`
 	Matches    *ebpf.Map `ebpf:"matches"`
@@ -161,7 +175,7 @@ func (m *networkMaps) Close() error {
 		m.Cells,
 		m.Control,
 		m.Counters,
-		m.GramFilter,
+		m.Filters,
 		m.Grams,
 		m.Images,
 		m.Matches,
@@ -182,6 +196,7 @@ func (m *networkMaps) Close() error {
 // It can be passed to loadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type networkVariables struct {
 	ClassSlots    *ebpf.Variable `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.Variable `ebpf:"no_atomic_fetch"`
 	SelfTestFired *ebpf.Variable `ebpf:"self_test_fired"`
 	SelfTestTgid  *ebpf.Variable `ebpf:"self_test_tgid"`
 	WatchCgroup   *ebpf.Variable `ebpf:"watch_cgroup"`
@@ -191,14 +206,26 @@ type networkVariables struct {
 //
 // It can be passed to loadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type networkPrograms struct {
-	OnConnect4 *ebpf.Program `ebpf:"on_connect4"`
-	OnConnect6 *ebpf.Program `ebpf:"on_connect6"`
+	OnConnect4     *ebpf.Program `ebpf:"on_connect4"`
+	OnConnect6     *ebpf.Program `ebpf:"on_connect6"`
+	OnConnectFexit *ebpf.Program `ebpf:"on_connect_fexit"`
+	OnConnectLsm   *ebpf.Program `ebpf:"on_connect_lsm"`
+	OnSendmsg4     *ebpf.Program `ebpf:"on_sendmsg4"`
+	OnSendmsg6     *ebpf.Program `ebpf:"on_sendmsg6"`
+	OnSendmsgFexit *ebpf.Program `ebpf:"on_sendmsg_fexit"`
+	OnSendmsgLsm   *ebpf.Program `ebpf:"on_sendmsg_lsm"`
 }
 
 func (p *networkPrograms) Close() error {
 	return _NetworkClose(
 		p.OnConnect4,
 		p.OnConnect6,
+		p.OnConnectFexit,
+		p.OnConnectLsm,
+		p.OnSendmsg4,
+		p.OnSendmsg6,
+		p.OnSendmsgFexit,
+		p.OnSendmsgLsm,
 	)
 }
 

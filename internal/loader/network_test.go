@@ -5,22 +5,21 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"testing"
 
 	"bittern/internal/event"
 )
 
-// connect is what the test binary does as a child: it connects to each address, which
-// may well refuse.
-func connect(addresses []string) {
+// connect connects to each address, which may well refuse.
+func connect(addresses []string) error {
 	for _, a := range addresses {
 		network, address := a[:3], a[4:]
 		if c, err := net.Dial(network, address); err == nil {
 			c.Close()
 		}
 	}
+	return nil
 }
 
 // TestConnects connects to addresses of the loopback, of each family and transport.
@@ -47,8 +46,7 @@ func TestConnects(t *testing.T) {
 		"tcp [::1]:1",
 		"udp [::1]:9",
 	}
-	cmd := in(cgroup, exec.Command(self, want...))
-	cmd.Env = append(os.Environ(), actVariable+"=connect")
+	cmd := in(cgroup, actCommand(t, "connect", want...))
 	mustRun(t, cmd)
 
 	var got []string

@@ -131,7 +131,7 @@ func (t *slotTable) hit(id slotID, key rules.Key, group uint8) error {
 	if err != nil {
 		return err
 	}
-	e, err := t.index.acquire(k)
+	e, err := t.index.acquire(k, group == 0)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (t *slotTable) reclaim(id slotID) {
 	t.rows.remove(t.always, id, 0)
 	for _, u := range t.uses[id] {
 		t.index.drop(u.entry, id, u.group)
-		t.index.release(u.entry)
+		t.index.release(u.entry, u.group == 0)
 	}
 	t.uses[id] = nil
 	// Born first: visible of bpf/match.h says why.

@@ -82,11 +82,7 @@ func (k *Kernel) programsOf(class event.Class) []*ebpf.Program {
 		return []*ebpf.Program{k.objects.OnExit}
 	}
 	if h := k.hooks[class]; h != nil {
-		select {
-		case <-h.found:
-			return h.programs
-		default:
-		}
+		return h.loaded()
 	}
 	return nil
 }
@@ -147,13 +143,13 @@ type ProgramInfo struct {
 	Verified uint32
 }
 
-// Programs lists the loaded programs.
+// Programs lists the programs that this kernel takes, of all classes.
 func (k *Kernel) Programs() ([]ProgramInfo, error) {
 	var all []ProgramInfo
-	programs := []*ebpf.Program{k.objects.OnExec, k.objects.OnFork, k.objects.OnExit, k.objects.Seed}
-	for _, h := range k.hooks {
-		<-h.found
-		programs = append(programs, h.programs...)
+	programs := []*ebpf.Program{k.objects.OnFork}
+	k.Caps(true)
+	for _, class := range event.Classes() {
+		programs = append(programs, k.programsOf(class)...)
 	}
 	for _, p := range programs {
 		info, err := p.Info()
@@ -171,8 +167,8 @@ func (k *Kernel) MapBytes() (uint64, error) {
 	o := &k.objects
 	var total uint64
 	for _, m := range []*ebpf.Map{
-		o.Cells, o.Control, o.Counters, o.GramFilter, o.Grams, o.Images, o.Matches, o.NoGroup, o.Numbers,
-		o.Processes, o.Rows, o.SeedWorkspace, o.Sequences, o.Slots, o.Texts, o.Watched, o.Workspaces,
+		o.Cells, o.Control, o.Counters, o.Filters, o.Grams, o.Images, o.Matches, o.NoGroup, o.Numbers,
+		o.Processes, o.Rows, o.Sequences, o.Slots, o.Texts, o.Watched, o.Workspaces,
 	} {
 		info, err := m.Info()
 		if err != nil {

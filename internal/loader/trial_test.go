@@ -1,8 +1,10 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,7 +26,7 @@ func loadForTest(t testing.TB, cfg Config) *Kernel {
 	require.Kernel(t, LeastKernel)
 	require.BPF(t)
 	cfg.Log = slog.New(slog.DiscardHandler)
-	if err := cfg.Validate(); err != nil {
+	if err := errors.Join(cfg.Validate(), CheckCapabilities()); err != nil {
 		t.Fatal(err)
 	}
 	k, err := load(cfg)
@@ -55,7 +57,7 @@ func newCourt(t testing.TB, k *Kernel) *court {
 	}
 	shared := map[string]*ebpf.Map{
 		"control": k.objects.Control, "slots": k.objects.Slots, "no_group": k.objects.NoGroup,
-		"rows": k.objects.Rows, "cells": k.objects.Cells, "gram_filter": k.objects.GramFilter,
+		"rows": k.objects.Rows, "cells": k.objects.Cells, "filters": k.objects.Filters,
 		"texts": k.objects.Texts, "numbers": k.objects.Numbers, "grams": k.objects.Grams,
 	}
 	for name, m := range shared {
@@ -67,6 +69,9 @@ func newCourt(t testing.TB, k *Kernel) *court {
 	cpus := ebpf.MustPossibleCPU()
 	spec.Maps["trials"].MaxEntries = uint32(cpus)
 	spec.Maps["workspaces"].MaxEntries = uint32(cpus) * uint32(execLimitCPU_WORKSPACES)
+	if err := plainAtomics(spec); err != nil {
+		t.Fatal(err)
+	}
 	c := &court{stride: (int(unsafe.Sizeof(harness.HarnessTrial{})) + 7) &^ 7}
 	if err := spec.LoadAndAssign(&c.objects, &ebpf.CollectionOptions{MapReplacements: shared}); err != nil {
 		t.Fatalf("%+v", err)
@@ -122,19 +127,26 @@ func (c *court) file(cpu int, ev *event.Event) []byte {
 	rec.Uid, rec.Euid, rec.Gid, rec.Egid = ev.User.ID, ev.User.EffectiveID, ev.User.GID, ev.User.EffectiveGID
 	rec.ArgsCount = ev.Process.ArgsCount
 	rec.ExitCode = ev.Exit.Code<<8 | ev.Exit.Signal
-	rec.Port = ev.Network.Port
-	if to := ev.Network.Destination; to.IsValid() {
-		rec.Family = 4
-		if to.Is6() {
-			rec.Family = 6
-		}
-		copy(rec.Address[:], to.AsSlice())
-	}
+	rec.Operation = uint8(codeOf(ev, event.FileOperation, event.NetworkOperation, event.PrivilegeOperation, event.KernelOperation))
+	rec.Mode, rec.FileUid, rec.FileGid = ev.File.Mode, ev.File.UID, ev.File.GID
+	rec.Port, rec.SourcePort = ev.Network.Port, ev.Network.SourcePort
+	rec.Family, rec.Address = addressOf(ev.Network.Destination)
+	rec.SourceFamily, rec.Source = addressOf(ev.Network.Source)
 	rec.Transport = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}[ev.Network.Transport]
+	p := ev.Privilege
+	rec.NewUid, rec.NewEuid, rec.NewGid = p.UID, p.EUID, p.GID
+	rec.Capabilities, rec.Namespaces, rec.TargetPid = p.Capabilities, p.Namespaces, p.TargetPID
+	rec.KernelType = uint32(codeOf(ev, event.KernelType))
 	for _, f := range []struct {
 		set  bool
 		flag execRecordFlag
 	}{
+		{ev.Process.Script != "", execRecordFlagRECORD_SCRIPT},
+		{ev.Process.ExecutableDeleted, execRecordFlagRECORD_EXECUTABLE_DELETED},
+		{ev.Process.ExecutableMemfd, execRecordFlagRECORD_EXECUTABLE_MEMFD},
+		{ev.File.PathClaimed, execRecordFlagRECORD_PATH_CLAIMED},
+		{ev.File.NewPathTruncated, execRecordFlagRECORD_NEW_PATH_TRUNCATED},
+		{ev.File.ModeKnown, execRecordFlagRECORD_MODE_KNOWN},
 		{ev.Process.ExecutableTruncated, execRecordFlagRECORD_EXECUTABLE_TRUNCATED},
 		{ev.Process.CommandLineTruncated, execRecordFlagRECORD_ARGS_TRUNCATED},
 		{ev.Process.WorkingDirectoryTruncated, execRecordFlagRECORD_CWD_TRUNCATED},
@@ -147,7 +159,7 @@ func (c *court) file(cpu int, ev *event.Event) []byte {
 		{ev.File.Truncate, execRecordFlagRECORD_OPEN_TRUNCATE},
 	} {
 		if f.set {
-			rec.Header.Flags |= uint16(f.flag)
+			rec.Header.Flags |= uint32(f.flag)
 		}
 	}
 	data := unsafe.Slice((*byte)(unsafe.Pointer(&tr.Event.Data[0])), len(tr.Event.Data))
@@ -155,8 +167,8 @@ func (c *court) file(cpu int, ev *event.Event) []byte {
 		s = s[:min(len(s), 4096)] // no longer ones are captured
 		at := rec.Header.Data
 		copy(data[at:], s)
-		rec.Header.Data += uint16(len(s)+7) &^ 7
-		return execSpan{Offset: at, Length: uint16(len(s))}
+		rec.Header.Data += uint32(len(s)+7) &^ 7
+		return execSpan{Offset: uint16(at), Length: uint16(len(s))}
 	}
 	rec.Executable = put(ev.Process.Executable)
 	rec.Invoked = rec.Executable
@@ -172,10 +184,38 @@ func (c *court) file(cpu int, ev *event.Event) []byte {
 	}
 	rec.ParentArgs = put(argsBlock(&ev.Parent))
 	rec.FilePath = put(ev.File.Path)
+	rec.NewPath = put(ev.File.NewPath)
+	rec.TargetPath = put(ev.File.TargetPath)
+	rec.TargetExecutable = put(p.TargetExecutable)
+	rec.MountSource = put(p.MountSource)
+	rec.MountType = put(p.MountType)
+	rec.KernelName = put(ev.Kernel.Name)
+	rec.CgroupPath = put(ev.CgroupPath)
 
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&rec)), unsafe.Sizeof(rec))
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&tr.Event.Record)), len(raw)), raw)
 	return append(slices.Clone(raw), data[:rec.Header.Data]...)
+}
+
+// codeOf is the code of the one of the fields that the event's class has; 0 if none.
+func codeOf(ev *event.Event, fields ...event.Field) uint64 {
+	for _, f := range fields {
+		if codes := ev.Codes(f, nil); f.In(ev.Class) && len(codes) == 1 {
+			return codes[0]
+		}
+	}
+	return 0
+}
+
+func addressOf(addr netip.Addr) (family uint8, bytes [16]byte) {
+	switch {
+	case addr.Is4():
+		family = 4
+	case addr.Is6():
+		family = 6
+	}
+	copy(bytes[:], addr.AsSlice())
+	return family, bytes
 }
 
 func argsBlock(p *event.Process) string {

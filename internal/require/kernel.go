@@ -52,6 +52,9 @@ func LSM(t T) {
 	}
 }
 
+// HasLSM reports whether the need LSM is met, for tests of what then happens.
+func HasLSM() bool { return bpfModule() == nil }
+
 func bpfModule() error {
 	text, err := os.ReadFile("/sys/kernel/security/lsm")
 	if err != nil {

@@ -22,14 +22,13 @@ type HarnessTrial struct {
 			Header struct {
 				_        structs.HostLayout
 				Class    uint16
-				Flags    uint16
+				Versions uint16
+				Flags    uint32
 				Cpu      uint32
+				Data     uint32
 				Sequence uint64
 				Epoch    uint64
 				Time     uint64
-				Versions uint16
-				Data     uint16
-				Pad      uint32
 			}
 			Start       uint64
 			ParentStart uint64
@@ -41,6 +40,8 @@ type HarnessTrial struct {
 			Gid         uint32
 			Egid        uint32
 			ArgsCount   uint32
+			Operation   uint8
+			Pad         [3]uint8
 			Executable  struct {
 				_      structs.HostLayout
 				Offset uint16
@@ -76,17 +77,68 @@ type HarnessTrial struct {
 				Offset uint16
 				Length uint16
 			}
+			CgroupPath struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
 			ExitCode uint32
 			FilePath struct {
 				_      structs.HostLayout
 				Offset uint16
 				Length uint16
 			}
-			Address   [16]uint8
-			Port      uint16
-			Family    uint8
-			Transport uint8
-			Pad       uint32
+			NewPath struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
+			TargetPath struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
+			Mode             uint32
+			FileUid          uint32
+			FileGid          uint32
+			Address          [16]uint8
+			Source           [16]uint8
+			Port             uint16
+			SourcePort       uint16
+			Family           uint8
+			Transport        uint8
+			SourceFamily     uint8
+			Pad2             uint8
+			_                [4]byte
+			Capabilities     uint64
+			Namespaces       uint32
+			NewUid           uint32
+			NewEuid          uint32
+			NewGid           uint32
+			TargetPid        uint32
+			TargetExecutable struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
+			MountSource struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
+			MountType struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
+			KernelName struct {
+				_      structs.HostLayout
+				Offset uint16
+				Length uint16
+			}
+			KernelType uint32
+			Pad3       uint32
+			_          [4]byte
 		}
 		Data [36864]int8
 	}
@@ -100,24 +152,25 @@ type HarnessTrial struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	HarnessMapCells      = "cells"
-	HarnessMapControl    = "control"
-	HarnessMapCounters   = "counters"
-	HarnessMapGramFilter = "gram_filter"
-	HarnessMapGrams      = "grams"
-	HarnessMapImages     = "images"
-	HarnessMapNoGroup    = "no_group"
-	HarnessMapNumbers    = "numbers"
-	HarnessMapProcesses  = "processes"
-	HarnessMapRows       = "rows"
-	HarnessMapSlots      = "slots"
-	HarnessMapTexts      = "texts"
-	HarnessMapTrials     = "trials"
-	HarnessMapWorkspaces = "workspaces"
-	HarnessProgJudge     = "judge"
-	HarnessProgJudgeLate = "judge_late"
-	HarnessProgJudgeSlow = "judge_slow"
-	HarnessVarClassSlots = "class_slots"
+	HarnessMapCells         = "cells"
+	HarnessMapControl       = "control"
+	HarnessMapCounters      = "counters"
+	HarnessMapFilters       = "filters"
+	HarnessMapGrams         = "grams"
+	HarnessMapImages        = "images"
+	HarnessMapNoGroup       = "no_group"
+	HarnessMapNumbers       = "numbers"
+	HarnessMapProcesses     = "processes"
+	HarnessMapRows          = "rows"
+	HarnessMapSlots         = "slots"
+	HarnessMapTexts         = "texts"
+	HarnessMapTrials        = "trials"
+	HarnessMapWorkspaces    = "workspaces"
+	HarnessProgJudge        = "judge"
+	HarnessProgJudgeLate    = "judge_late"
+	HarnessProgJudgeSlow    = "judge_slow"
+	HarnessVarClassSlots    = "class_slots"
+	HarnessVarNoAtomicFetch = "no_atomic_fetch"
 )
 
 // LoadHarness returns the embedded CollectionSpec for Harness.
@@ -174,7 +227,7 @@ type HarnessMapSpecs struct {
 	Cells      *ebpf.MapSpec `ebpf:"cells"`
 	Control    *ebpf.MapSpec `ebpf:"control"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	GramFilter *ebpf.MapSpec `ebpf:"gram_filter"`
+	Filters    *ebpf.MapSpec `ebpf:"filters"`
 	Grams      *ebpf.MapSpec `ebpf:"grams"`
 	Images     *ebpf.MapSpec `ebpf:"images"`
 	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
@@ -191,7 +244,8 @@ type HarnessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HarnessVariableSpecs struct {
-	ClassSlots *ebpf.VariableSpec `ebpf:"class_slots"`
+	ClassSlots    *ebpf.VariableSpec `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.VariableSpec `ebpf:"no_atomic_fetch"`
 }
 
 // HarnessObjects contains all objects after they have been loaded into the kernel.
@@ -217,7 +271,7 @@ type HarnessMaps struct {
 	Cells      *ebpf.Map `ebpf:"cells"`
 	Control    *ebpf.Map `ebpf:"control"`
 	Counters   *ebpf.Map `ebpf:"counters"`
-	GramFilter *ebpf.Map `ebpf:"gram_filter"`
+	Filters    *ebpf.Map `ebpf:"filters"`
 	Grams      *ebpf.Map `ebpf:"grams"`
 	Images     *ebpf.Map `ebpf:"images"`
 	NoGroup    *ebpf.Map `ebpf:"no_group"`
@@ -235,7 +289,7 @@ func (m *HarnessMaps) Close() error {
 		m.Cells,
 		m.Control,
 		m.Counters,
-		m.GramFilter,
+		m.Filters,
 		m.Grams,
 		m.Images,
 		m.NoGroup,
@@ -253,7 +307,8 @@ func (m *HarnessMaps) Close() error {
 //
 // It can be passed to LoadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HarnessVariables struct {
-	ClassSlots *ebpf.Variable `ebpf:"class_slots"`
+	ClassSlots    *ebpf.Variable `ebpf:"class_slots"`
+	NoAtomicFetch *ebpf.Variable `ebpf:"no_atomic_fetch"`
 }
 
 // HarnessPrograms contains all programs after they have been loaded into the kernel.

@@ -1,0 +1,174 @@
+package loader
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// probe finds the best hook of the class, once: it loads and attaches each candidate in
+// turn and sees whether it fires.
+func (h *classHook) probe() {
+	h.probing.Do(func() {
+		// Kept for all of the programs that are tried.
+		_, loadErr := h.host.types.borrow()
+		defer h.host.types.giveBack()
+		object, err := h.from.load()
+		loadErr = cmp.Or(loadErr, err)
+		h.object = object
+		for _, c := range h.from.candidates {
+			err := cmp.Or(loadErr, passive(c))
+			if err == nil {
+				err = h.try(c)
+			}
+			if err == nil {
+				break
+			}
+			h.hook.Refused = append(h.hook.Refused, refusal(c, err))
+		}
+		if !olderKernel(leastReattaching) {
+			h.object = nil // no program is loaded again
+		}
+		if h.host.found != nil {
+			h.host.found(h.hook)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.found = true
+	})
+}
+
+// try loads one candidate and keeps it if it works.
+func (h *classHook) try(c candidate) error {
+	programs, err := h.load(c.programs)
+	if err != nil && c.simpler != nil {
+		programs, err = h.load(c.simpler)
+	}
+	if err != nil {
+		return err
+	}
+	misses := []string{}
+	if c.misses != "" {
+		misses = append(misses, c.misses)
+	}
+	for _, p := range c.parts {
+		more, err := h.loadPart(p)
+		if err != nil && p.misses != "" {
+			misses = append(misses, p.misses+" ("+shortReason(err)+")")
+		}
+		programs = append(programs, more...)
+	}
+	if err := h.selfTest(programs); err != nil {
+		closeAll(programs)
+		return err
+	}
+	h.programs, h.hook.Name, h.hook.Misses = programs, c.name, strings.Join(misses, "; ")
+	return nil
+}
+
+// load loads programs, at the same time: most of it is the verifier's work.
+func (h *classHook) load(names []string) ([]*program, error) {
+	// One alone tells whether there is any use in loading the rest.
+	first, err := h.host.loadProgram(h.object, names[0])
+	if err != nil {
+		return nil, err
+	}
+	programs := make([]*program, len(names))
+	errs := make([]error, len(names))
+	programs[0] = first
+	var loading sync.WaitGroup
+	for i, name := range names[1:] {
+		loading.Go(func() { programs[i+1], errs[i+1] = h.host.loadProgram(h.object, name) })
+	}
+	loading.Wait()
+	for i, err := range errs {
+		if err != nil {
+			closeAll(programs)
+			return nil, fmt.Errorf("%s: %w", names[i], err)
+		}
+	}
+	return programs, nil
+}
+
+// loadPart loads programs of which it must be tried whether they attach: the kernel may
+// know the hook's function and have no way to it.
+func (h *classHook) loadPart(p part) ([]*program, error) {
+	programs, err := h.load(p.programs)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range programs {
+		l, err := h.attachProgram(p, h.testCgroup())
+		if err != nil {
+			closeAll(programs)
+			return nil, err
+		}
+		if err := l.Close(); err != nil {
+			closeAll(programs)
+			return nil, err
+		}
+	}
+	return programs, nil
+}
+
+func closeAll(programs []*program) {
+	for _, p := range programs {
+		if p != nil {
+			p.close()
+		}
+	}
+}
+
+// testCgroup is where programs of cgroups are attached to try them: the cgroup that this
+// process is in, so that they see what it does.
+func (h *classHook) testCgroup() string {
+	if own, err := ownCgroup(); err == nil {
+		return own
+	}
+	return h.host.cgroup
+}
+
+// selfTest attaches the programs and does what one of them should be told of.
+func (h *classHook) selfTest(programs []*program) error {
+	var links []link.Link
+	defer func() {
+		for _, l := range links {
+			l.Close()
+		}
+	}()
+	for _, p := range programs {
+		if err := h.renew(p); err != nil {
+			return err
+		}
+		if err := p.objects.Variables[fileVarSelfTestTgid].Set(uint32(os.Getpid())); err != nil {
+			return err
+		}
+		l, err := h.attachProgram(p, h.testCgroup())
+		if err != nil {
+			return err
+		}
+		links = append(links, l)
+	}
+	if err := h.from.test(); err != nil {
+		return fmt.Errorf("testing it: %w", err)
+	}
+	var sum uint64
+	for _, p := range programs {
+		var n uint64
+		if err := p.objects.Variables[fileVarSelfTestFired].Get(&n); err != nil {
+			return err
+		}
+		sum += n
+		if err := p.objects.Variables[fileVarSelfTestTgid].Set(uint32(0)); err != nil {
+			return err
+		}
+	}
+	if sum == 0 {
+		return errSilent
+	}
+	return nil
+}

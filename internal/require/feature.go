@@ -1,0 +1,60 @@
+package require
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// spareModules is where guests keep the modules that came along, see internal/vm.
+const spareModules = "/modules"
+
+// SpareModule needs a kernel that loads modules, and one that may be unloaded and loaded
+// again. It returns the path of its file.
+func SpareModule(t T) string {
+	t.Helper()
+	path, err := spareModule()
+	if err != nil {
+		unmet(t, "module", err)
+	}
+	return path
+}
+
+func spareModule() (string, error) {
+	if _, err := os.Stat("/proc/modules"); err != nil {
+		return "", fmt.Errorf("looking for modules: %w", err)
+	}
+	files, err := filepath.Glob(filepath.Join(spareModules, "*.ko"))
+	if err != nil || len(files) == 0 {
+		return "", fmt.Errorf("looking for modules: none in %s", spareModules)
+	}
+	return files[0], nil
+}
+
+// IOUring needs io_uring, which a kernel may lack, and a setting or a container's runtime forbid.
+func IOUring(t T) {
+	t.Helper()
+	var parameters [120]byte // struct io_uring_params
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&parameters)), 0)
+	if errno != 0 {
+		unmet(t, "iouring", fmt.Errorf("setting up an io_uring: %w", errno))
+		return
+	}
+	unix.Close(int(fd))
+}
+
+// IA32 needs a kernel that takes system calls of 32 bits, made by the program at path.
+func IA32(t T, path string) {
+	t.Helper()
+	err := exec.Command(path).Run()
+	var status *exec.ExitError
+	// Where it does not, the program can't be executed, or is killed.
+	if err != nil && (!errors.As(err, &status) || !status.Exited()) {
+		unmet(t, "ia32", fmt.Errorf("running a program of 32 bits: %w", err))
+	}
+}
