@@ -16,7 +16,8 @@ import (
 
 const doctorLong = `Load and attach everything for a moment, and say what works on this host: the
 hook that gives the events of each class, what it does not see, why the better
-ones were not taken, and what to do about it. Nothing is recorded.
+ones were not taken, and at the end what to do about it. Rules of a class without
+a hook are refused. Nothing is recorded.
 
 It exits with 1 if the agent can't run here.`
 
@@ -48,7 +49,7 @@ func newDoctor(a *app) *cobra.Command {
 }
 
 func writeReport(w io.Writer, r loader.Report) {
-	row := func(name, value string) { fmt.Fprintf(w, "%-14s %s\n", name, value) }
+	row := func(name, value string) { fmt.Fprintf(w, "%-16s %s\n", name, value) }
 	row("kernel", r.Kernel+" "+r.Machine+" (needs "+minimumKernel+")")
 	row("BTF", yesNo(r.BTF, "yes", "no: build the kernel with CONFIG_DEBUG_INFO_BTF"))
 	switch {
@@ -57,7 +58,7 @@ func writeReport(w io.Writer, r loader.Report) {
 	case slices.Contains(r.LSMs, "bpf"):
 		row("LSMs", strings.Join(r.LSMs, ", "))
 	default:
-		row("LSMs", strings.Join(r.LSMs, ", ")+"; to use BPF LSM, boot with lsm="+strings.Join(append(r.LSMs, "bpf"), ","))
+		row("LSMs", strings.Join(r.LSMs, ", ")+"; with bpf it would be lsm="+strings.Join(append(slices.Clone(r.LSMs), "bpf"), ","))
 	}
 	row("capabilities", yesNo(len(r.Missing) == 0, "all there", "missing: "+strings.Join(r.Missing, ", ")))
 	for _, h := range r.Hooks {
@@ -72,6 +73,35 @@ func writeReport(w io.Writer, r loader.Report) {
 	if r.Problem != nil {
 		row("problem", r.Problem.Error())
 	}
+	name := "to do"
+	for _, remedy := range remedies(r.Hooks) {
+		row(name, remedy)
+		name = ""
+	}
+}
+
+// remedies lists what would make better hooks work, each with the classes that it is
+// good for.
+func remedies(hooks []loader.Hook) []string {
+	var order []string
+	classes := make(map[string][]string)
+	for _, h := range hooks {
+		for _, refused := range h.Refused {
+			if refused.Remedy == "" {
+				continue
+			}
+			if classes[refused.Remedy] == nil {
+				order = append(order, refused.Remedy)
+			}
+			if class := h.Class.String(); !slices.Contains(classes[refused.Remedy], class) {
+				classes[refused.Remedy] = append(classes[refused.Remedy], class)
+			}
+		}
+	}
+	for i, remedy := range order {
+		order[i] = "for " + strings.Join(classes[remedy], ", ") + ": " + remedy
+	}
+	return order
 }
 
 func yesNo(is bool, yes, no string) string {
@@ -103,6 +133,7 @@ type hookJSON struct {
 type refusedJSON struct {
 	Hook   string `json:"hook"`
 	Reason string `json:"reason"`
+	Remedy string `json:"remedy,omitempty"` // what would make it work; "" if nothing is known
 }
 
 func writeReportJSON(w io.Writer, r loader.Report) error {
@@ -116,7 +147,7 @@ func writeReportJSON(w io.Writer, r loader.Report) error {
 	for _, h := range r.Hooks {
 		class := hookJSON{Class: h.Class.String(), Hook: h.Name, Misses: h.Misses, Refused: []refusedJSON{}}
 		for _, refused := range h.Refused {
-			class.Refused = append(class.Refused, refusedJSON{refused.Name, refused.Reason})
+			class.Refused = append(class.Refused, refusedJSON{refused.Name, refused.Reason, refused.Remedy})
 		}
 		out.Classes = append(out.Classes, class)
 	}

@@ -118,6 +118,8 @@ func keysJSON(keys []rules.Key) []keyJSON {
 			j.Value = k.Number != 0
 		case k.Kind == rules.NumberEquals:
 			j.Value = k.Number
+		case k.Kind == rules.InNetwork:
+			j.Value = k.Network.String()
 		case !utf8.ValidString(k.Text):
 			j.Value, j.Escaped = quoted[1:len(quoted)-1], true
 		}
@@ -137,6 +139,8 @@ func kindName(k rules.KeyKind) string {
 		return "endswith"
 	case rules.Gram:
 		return "gram"
+	case rules.InNetwork:
+		return "cidr"
 	}
 	return "unknown"
 }

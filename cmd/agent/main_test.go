@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 				state: filepath.Join(root, "state"),
 			},
 		}))
-	}, "connect": connect})
+	}, "connect": connect, "act": act})
 }
 
 // connect is what the test's program does under this name: it connects to the

@@ -30,7 +30,7 @@ The first SIGINT or SIGTERM stops the agent after all that the kernel has handed
 over is printed; the second one ends it at once.
 
 It needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, and
-Linux 5.18 or later with BTF.
+Linux 5.10 or later with BTF.
 
 Every flag is also a key of the configuration file, with _ for -, and an
 environment variable: log_level and BITTERN_LOG_LEVEL for --log-level. A flag

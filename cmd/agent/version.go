@@ -9,10 +9,11 @@ import (
 
 	"bittern/internal/agent"
 	"bittern/internal/attack"
+	"bittern/internal/loader"
 )
 
 // minimumKernel is the least kernel that runs the programs of bpf/.
-const minimumKernel = "Linux 5.18 with BTF (CONFIG_DEBUG_INFO_BTF)"
+const minimumKernel = "Linux " + loader.LeastKernel + " with BTF (CONFIG_DEBUG_INFO_BTF)"
 
 func newVersion(a *app) *cobra.Command {
 	var licence bool

@@ -57,10 +57,12 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Kernel.Log == nil {
 		cfg.Kernel.Log = cfg.Log.With("component", "kernel")
 	}
-	return &Agent{
+	a := &Agent{
 		cfg: cfg, log: cfg.Log.With("component", "agent"),
 		failed: make(chan error, 1), quit: make(chan struct{}), done: make(chan struct{}),
-	}, nil
+	}
+	a.cfg.Kernel.Found = a.reportHook
+	return a, nil
 }
 
 // Run runs an agent until ctx is done, and returns nil then, or until a part of
@@ -114,6 +116,9 @@ func (a *Agent) Start() error {
 	if err := a.open(catalogue); err != nil {
 		return err
 	}
+	for _, hook := range a.kernel.Caps(false).Hooks {
+		a.reportHook(hook)
+	}
 	snapshot, changes := a.store.Subscribe()
 	a.startReading(catalogue, host)
 
@@ -166,7 +171,6 @@ func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) {
 
 // report says what has been started.
 func (a *Agent) report(s summary, took time.Duration) {
-	a.reportHooks(a.kernel.Caps().Hooks)
 	scope := "all processes"
 	if a.cfg.Kernel.Cgroup != "" {
 		scope = "processes of cgroup " + a.cfg.Kernel.Cgroup
@@ -176,21 +180,19 @@ func (a *Agent) report(s summary, took time.Duration) {
 		"took", took.Round(time.Millisecond).String(), "version", Version())
 }
 
-// reportHooks says where the events of each class come from, and which have none.
-func (a *Agent) reportHooks(hooks []loader.Hook) {
-	for _, hook := range hooks {
-		log := a.log.With("class", hook.Class.String())
-		switch {
-		case hook.Name == "":
-			log.Warn("event class unsupported here", "error", &loader.UnsupportedError{Hook: hook})
-		case hook.Misses != "":
-			log.Warn("hook found, not the best", "hook", hook.Name, "misses", hook.Misses)
-		default:
-			log.Info("hook found", "hook", hook.Name)
-		}
-		for _, r := range hook.Refused {
-			log.Debug("hook not taken", "hook", r.Name, "reason", r.Reason)
-		}
+// reportHook says where the events of a class come from, or that they can't be had.
+func (a *Agent) reportHook(hook loader.Hook) {
+	log := a.log.With("class", hook.Class.String())
+	switch {
+	case hook.Name == "":
+		log.Warn("event class unsupported here", "error", &loader.UnsupportedError{Hook: hook})
+	case hook.Misses != "":
+		log.Warn("hook found, not the best", "hook", hook.Name, "misses", hook.Misses)
+	default:
+		log.Info("hook found", "hook", hook.Name)
+	}
+	for _, r := range hook.Refused {
+		log.Debug("hook not taken", "hook", r.Name, "reason", r.Reason, "remedy", r.Remedy)
 	}
 }
 

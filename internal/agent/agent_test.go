@@ -132,11 +132,13 @@ func TestHooksAreReported(t *testing.T) {
 	log := &logbook{}
 	a := &Agent{log: log.logger()}
 	refused := []loader.Refusal{{Name: "lsm/file_open", Reason: "not permitted here"}}
-	a.reportHooks([]loader.Hook{
+	for _, hook := range []loader.Hook{
 		{Class: event.ProcessExec, Name: "tp_btf/sched_process_exec"},
 		{Class: event.FileOpen, Name: "tp_btf/sys_exit", Misses: "opens by io_uring", Refused: refused},
 		{Class: event.ProcessExit, Refused: refused},
-	})
+	} {
+		a.reportHook(hook)
+	}
 	want := []string{
 		"INFO hook found class=process_exec hook=tp_btf/sched_process_exec",
 		"WARN hook found, not the best class=file_open hook=tp_btf/sys_exit misses=opens by io_uring",

@@ -16,6 +16,9 @@ import (
 // swapper changes rules in the kernel.
 type swapper interface {
 	Commit(swaps ...loader.Swap) (epoch uint64, err error)
+	// Ready and Prepare are about the hooks that a rule needs.
+	Ready(r *rules.Rule) bool
+	Prepare(r *rules.Rule) (release func() error, err error)
 }
 
 // changeSource hands out changes of rules, in order.
@@ -31,12 +34,17 @@ type committer struct {
 	log     *slog.Logger
 	live    map[string]*rules.Rule
 	refused map[string]*rules.Rule // versions that found no room, or no hook
+
+	waiting   map[string]rules.Change // for hooks, by rule; the latest of each
+	preparing int                     // hooks that are being attached
+	prepared  chan prepared
 }
 
 func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logger) *committer {
 	return &committer{
 		kernel: kernel, staleIn: staleIn, log: log,
 		live: make(map[string]*rules.Rule), refused: make(map[string]*rules.Rule),
+		waiting: make(map[string]rules.Change), prepared: make(chan prepared),
 	}
 }
 
@@ -85,16 +93,27 @@ func (c *committer) loaded(all []*rules.Rule, epoch uint64) {
 
 // run takes changes until the source ends.
 func (c *committer) run(ctx context.Context, source changeSource) {
-	for {
-		change, err := source.Next(ctx)
-		if err != nil {
-			return // the context's end, or the store's
+	changes := make(chan rules.Change)
+	go feed(ctx, source, changes)
+	for changes != nil || c.preparing > 0 {
+		select {
+		case change, ok := <-changes:
+			if !ok {
+				changes = nil
+				clear(c.waiting) // nothing more is committed
+				continue
+			}
+			c.apply(change)
+		case p := <-c.prepared:
+			c.ready(p)
 		}
-		c.apply(change)
 	}
 }
 
 func (c *committer) apply(change rules.Change) {
+	if change.Kind != rules.Rejected {
+		delete(c.waiting, change.RuleID) // this one comes after it
+	}
 	switch change.Kind {
 	case rules.Definition:
 		c.define(change)
@@ -112,6 +131,16 @@ func (c *committer) define(change rules.Change) {
 	if old != nil && old.Hash == next.Hash {
 		return
 	}
+	if !c.kernel.Ready(next) {
+		c.prepare(change)
+		return
+	}
+	c.commit(change)
+}
+
+// commit makes a version live whose hooks are there.
+func (c *committer) commit(change rules.Change) {
+	next, old := change.Rule, c.live[change.RuleID]
 	epoch, err := c.kernel.Commit(loader.Swap{RuleID: next.ID, New: next})
 	if err != nil {
 		c.refuse(next, err)

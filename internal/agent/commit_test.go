@@ -26,6 +26,11 @@ type smallKernel struct {
 	tries   int
 
 	unsupported string // id of a rule for whose class there is no hook
+
+	slow       []string      // ids of rules whose hooks are not attached
+	attached   chan struct{} // has a message for each that may be
+	unattached error         // why they can't
+	released   chan string   // ids of rules that were prepared and let go
 }
 
 func newSmallKernel(room int) *smallKernel { return &smallKernel{room: room, live: map[string]int{}} }
@@ -61,6 +66,16 @@ func (k *smallKernel) Commit(swaps ...loader.Swap) (uint64, error) {
 	k.epoch++
 	k.commits = append(k.commits, strings.Join(ids, " "))
 	return k.epoch, nil
+}
+
+func (k *smallKernel) Ready(r *rules.Rule) bool { return !slices.Contains(k.slow, r.ID) }
+
+func (k *smallKernel) Prepare(r *rules.Rule) (func() error, error) {
+	<-k.attached
+	if k.unattached != nil {
+		return nil, k.unattached
+	}
+	return func() error { k.released <- r.ID; return nil }, nil
 }
 
 func none(string) []string { return nil }
