@@ -6,7 +6,10 @@ CACHE         := .cache
 ARGS          ?=
 FUZZTIME      ?= 10s
 BENCHTIME     ?= 20s
+BENCH_VM      ?= 6.1-plain
+BENCH_ARGS    ?=
 TESTFLAGS     ?=
+RUN           ?=
 LINTER        := $(GO) tool -modfile=scripts/tools/go.mod golangci-lint
 
 # What needs root runs under sudo if make does not run as root.
@@ -38,14 +41,14 @@ test: ## set up, and run every test, those that need root and BPF included
 	$(MAKE) --no-print-directory test-vm
 
 .PHONY: test-vm
-test-vm: ## run the kernel tests on other kernels, in QEMU; VM=6.1-plain for one of scripts/vm/matrix, or an expression
+test-vm: ## run the kernel tests on other kernels, in QEMU; VM=6.1-plain for one of scripts/vm/matrix, or an expression; RUN=TestX for some tests
 	scripts/setup.sh test
-	$(GO) test -v -timeout 60m $(TESTFLAGS) -run '$(if $(VM),^TestKernels$$/^$(VM)$$)' ./internal/vm
+	BITTERN_VM_RUN='$(RUN)' $(GO) test -v -timeout 60m $(TESTFLAGS) -run '$(if $(VM),^TestKernels$$/^$(VM)$$)' ./internal/vm
 
 .PHONY: test-kernel
 test-kernel: ## run the kernel tests on the kernel of this machine, as test-vm does in its guests
 	scripts/vm/build.sh bin/kernel
-	$(SUDO) bin/kernel/guest bin/kernel/tests
+	$(SUDO) bin/kernel/guest -run='$(RUN)' bin/kernel/tests
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no privileges and no set-up
@@ -70,6 +73,11 @@ bench: ## run the benchmarks: parts, then the agent as a whole on 4,096 rules
 	scripts/setup.sh test
 	$(GO) test $(TEST_EXEC) -run '^$$' -bench . $$($(GO) list ./... | grep -v internal/bench)
 	$(GO) test $(TEST_EXEC) -run '^$$' -bench . -benchtime $(BENCHTIME) ./internal/bench
+
+.PHONY: bench-vm
+bench-vm: ## measure the agent in a guest, against no agent; BENCH_VM=6.12-plain for another kernel, BENCH_ARGS=-rounds=3
+	scripts/setup.sh test
+	$(GO) run ./internal/bench/boot $(BENCH_VM) $(BENCH_ARGS)
 
 .PHONY: lint
 lint: ## check style and dependencies: Go, C, shell

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formats the C code in bpf/, or with --check fails if it is not formatted.
+# Formats the C code, or with --check fails if it is not formatted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,6 +7,6 @@ mode=(-i)
 [[ ${1:-} == --check ]] && mode=(--dry-run --Werror)
 
 shopt -s nullglob
-files=(bpf/*.c bpf/*.h)
+files=(bpf/*.c bpf/*.h internal/bench/workload/*.c)
 ((${#files[@]})) || exit 0
-clang-format-19 "${mode[@]}" "${files[@]}"
+clang-format-19 --style=file:bpf/.clang-format "${mode[@]}" "${files[@]}"

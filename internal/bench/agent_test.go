@@ -1,20 +1,14 @@
 package bench
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"bittern/internal/bench/subject"
 	"bittern/internal/require"
 	"bittern/internal/rules/rulestest"
 )
@@ -63,7 +57,7 @@ func newSite(b *testing.B) *site {
 	if err := os.Mkdir(s.rules, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	for i, text := range rulestest.Corpus(corpusSize) {
+	for i, text := range rulestest.MixedCorpus(corpusSize) {
 		writeFile(b, filepath.Join(s.rules, fmt.Sprintf("c%04d.yml", i)), text)
 	}
 	var err error
@@ -101,147 +95,29 @@ func (s *site) execute(b *testing.B, args ...string) {
 	}
 }
 
-// detection is what the benchmarks need of one.
-type detection struct {
-	Time time.Time `json:"@timestamp"`
-	Rule struct {
-		ID      string `json:"id"`
-		Version string `json:"version"`
-	} `json:"rule"`
-}
-
-// running is an agent at work.
-type running struct {
-	cmd        *exec.Cmd
-	startUp    time.Duration // from fork to all rules live
-	detections chan detection
-	ended      sync.WaitGroup
-}
-
 // start runs the agent on the site's rules, and returns once they are live.
-func (s *site) start(b *testing.B) *running {
+func (s *site) start(b *testing.B) *subject.Agent {
 	b.Helper()
-	r := &running{detections: make(chan detection, 1<<16)}
-	r.cmd = exec.Command(s.bittern, "run", "--rules", s.rules, "--cgroup", s.cgroup, "--output", "json", "--log-format", "text")
-	stdout, err := r.cmd.StdoutPipe()
+	agent, err := subject.Start(subject.Config{Program: s.bittern, Rules: s.rules, Cgroup: s.cgroup})
 	if err != nil {
 		b.Fatal(err)
 	}
-	stderr, err := r.cmd.StderrPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	begin := time.Now()
-	if err := r.cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	ready := make(chan error, 1)
-	r.ended.Go(func() {
-		lines := bufio.NewScanner(stderr)
-		var said strings.Builder
-		for lines.Scan() {
-			if strings.Contains(lines.Text(), "bittern is running") {
-				r.startUp = time.Since(begin)
-				ready <- nil
-				break
-			}
-			said.WriteString(lines.Text() + "\n")
-		}
-		select {
-		case ready <- fmt.Errorf("the agent ended before it was ready:\n%s", said.String()):
-		default:
-		}
-		_, _ = io.Copy(io.Discard, stderr) // keeps the agent from blocking
-	})
-	r.ended.Go(func() {
-		defer close(r.detections)
-		lines := bufio.NewScanner(stdout)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var d detection
-			if json.Unmarshal(lines.Bytes(), &d) == nil && d.Rule.ID != "" {
-				r.detections <- d
-			}
-		}
-	})
-	if err := <-ready; err != nil {
-		b.Fatal(err)
-	}
-	return r
+	return agent
 }
 
-func (r *running) stop(b *testing.B) {
+// startRested is start, and waits until the agent is at rest.
+func (s *site) startRested(b *testing.B) *subject.Agent {
 	b.Helper()
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	agent := s.start(b)
+	if err := agent.Settle(); err != nil {
 		b.Fatal(err)
 	}
-	r.ended.Wait()
-	if err := r.cmd.Wait(); err != nil {
+	return agent
+}
+
+func stop(b *testing.B, agent *subject.Agent) {
+	b.Helper()
+	if err := agent.Stop(); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// settle waits until the agent has used no CPU for a while: until its runtime has
-// cleaned up after the start.
-func (r *running) settle(b *testing.B) {
-	b.Helper()
-	for before := ""; ; time.Sleep(100 * time.Millisecond) {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", r.cmd.Process.Pid))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if string(stat) == before {
-			return
-		}
-		before = string(stat)
-	}
-}
-
-// rss returns the resident memory of the agent in bytes.
-func (r *running) rss(b *testing.B) float64 {
-	b.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	return 1024 * sumFields(b, string(status), "VmRSS:")
-}
-
-// mapBytes returns the memory that the kernel charges for the agent's BPF maps.
-func (r *running) mapBytes(b *testing.B) float64 {
-	b.Helper()
-	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", r.cmd.Process.Pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	seen, total := make(map[string]bool), 0.0
-	for _, path := range infos {
-		info, err := os.ReadFile(path)
-		if err != nil {
-			continue // closed meanwhile
-		}
-		_, id, isMap := strings.Cut(string(info), "map_id:")
-		if !isMap || seen[id] {
-			continue
-		}
-		seen[id] = true
-		total += sumFields(b, string(info), "memlock:")
-	}
-	return total
-}
-
-// sumFields adds up the numbers that follow a key in lines of "key: number".
-func sumFields(b *testing.B, text, key string) float64 {
-	b.Helper()
-	sum := 0.0
-	for line := range strings.Lines(text) {
-		if rest, ok := strings.CutPrefix(line, key); ok {
-			n, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			sum += n
-		}
-	}
-	return sum
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"bittern/internal/bench/subject"
 )
 
 // percentile of sorted values, p from 0 to 1.
@@ -49,7 +51,7 @@ func BenchmarkEditToLive(b *testing.B) {
 		done := edit(b, file, probe(version), version%2 == 0)
 		took = append(took, s.firstBy(b, agent, version).Sub(done))
 	}
-	agent.stop(b)
+	stop(b, agent)
 	slices.Sort(took)
 	b.ReportMetric(0, "ns/op") // says nothing: it is mostly the reading of detections
 	b.ReportMetric(milliseconds(percentile(took, 0.5)), "p50-ms")
@@ -75,7 +77,7 @@ func edit(b *testing.B, file, text string, inPlace bool) time.Time {
 // firstBy executes the tiny program until a version of the probe has judged it, and
 // returns the time of the first execution that it judged. Versions that go back, or
 // executions that none or two of them judge, end the benchmark.
-func (s *site) firstBy(b *testing.B, agent *running, version int) time.Time {
+func (s *site) firstBy(b *testing.B, agent *subject.Agent, version int) time.Time {
 	b.Helper()
 	executed, seen, last := 0, 0, 0
 	var first time.Time
@@ -85,7 +87,7 @@ func (s *site) firstBy(b *testing.B, agent *running, version int) time.Time {
 			executed++
 		}
 		for wait := !first.IsZero(); ; wait = false {
-			d, ok := agent.next(b, wait)
+			d, ok := next(b, agent, wait)
 			if !ok {
 				break
 			}
@@ -109,22 +111,22 @@ func (s *site) firstBy(b *testing.B, agent *running, version int) time.Time {
 }
 
 // next returns the next detection; if there is none it waits for one, or not.
-func (r *running) next(b *testing.B, wait bool) (detection, bool) {
+func next(b *testing.B, agent *subject.Agent, wait bool) (subject.Detection, bool) {
 	b.Helper()
 	if !wait {
 		select {
-		case d, ok := <-r.detections:
+		case d, ok := <-agent.Detections:
 			return d, ok
 		default:
-			return detection{}, false
+			return subject.Detection{}, false
 		}
 	}
 	select {
-	case d, ok := <-r.detections:
+	case d, ok := <-agent.Detections:
 		return d, ok
 	case <-time.After(10 * time.Second):
 		b.Fatal("an execution was not detected")
-		return detection{}, false
+		return subject.Detection{}, false
 	}
 }
 
@@ -150,10 +152,9 @@ func BenchmarkExec(b *testing.B) {
 	}
 	for b.Loop() {
 		off := measure()
-		agent := s.start(b)
-		agent.settle(b)
+		agent := s.startRested(b)
 		on := measure()
-		agent.stop(b)
+		stop(b, agent)
 		without, with = append(without, percentile(off, 0.5)), append(with, percentile(on, 0.5))
 		ratios = append(ratios, float64(percentile(on, 0.5))/float64(percentile(off, 0.5)))
 	}
@@ -172,18 +173,26 @@ func BenchmarkExec(b *testing.B) {
 func BenchmarkStart(b *testing.B) {
 	s := newSite(b)
 	var took []time.Duration
-	var rss, maps float64
+	var rss, maps, programs int64
 	for b.Loop() {
-		agent := s.start(b)
-		took = append(took, agent.startUp)
-		agent.settle(b)
-		rss, maps = max(rss, agent.rss(b)), max(maps, agent.mapBytes(b))
-		agent.stop(b)
+		agent := s.startRested(b)
+		took = append(took, agent.StartUp)
+		resident, err := agent.RSS()
+		if err != nil {
+			b.Fatal(err)
+		}
+		inMaps, inPrograms, err := agent.KernelMemory()
+		if err != nil {
+			b.Fatal(err)
+		}
+		rss, maps, programs = max(rss, resident), max(maps, inMaps), max(programs, inPrograms)
+		stop(b, agent)
 	}
 	slices.Sort(took)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(milliseconds(percentile(took, 0.5)), "median-ms")
 	b.ReportMetric(milliseconds(took[len(took)-1]), "max-ms")
-	b.ReportMetric(rss/(1<<20), "RSS-MiB")
-	b.ReportMetric(maps/(1<<20), "map-MiB")
+	b.ReportMetric(float64(rss)/(1<<20), "RSS-MiB")
+	b.ReportMetric(float64(maps)/(1<<20), "map-MiB")
+	b.ReportMetric(float64(programs)/(1<<20), "program-MiB")
 }

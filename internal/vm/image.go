@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Binaries is what runs in the guests, built from the sources as they are.
+// Binaries are the tests that run in the guests, built from the sources as they are.
 type Binaries struct {
 	dir   string
 	Tests map[string][]string // names of the tests of each binary
@@ -20,10 +22,8 @@ type Binaries struct {
 
 // Build builds them in dir, of which it takes hold. root is the module's.
 func Build(root, dir string) (*Binaries, error) {
-	cmd := exec.Command("scripts/vm/build.sh", dir)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building what runs in the guests: %w\n%s", err, out)
+	if err := build(root, dir, "tests"); err != nil {
+		return nil, err
 	}
 	b := &Binaries{dir: dir, Tests: make(map[string][]string)}
 	found, err := filepath.Glob(filepath.Join(dir, "tests", "*", "*.test"))
@@ -42,6 +42,28 @@ func Build(root, dir string) (*Binaries, error) {
 	return b, nil
 }
 
+// BuildBenchmark builds what Benchmark takes along, in dir.
+func BuildBenchmark(root, dir string) error { return build(root, dir, "bench") }
+
+// Benchmark returns what a machine needs to run the benchmark that was built in dir,
+// with some arguments.
+func Benchmark(dir string, arguments ...string) Cargo {
+	return Cargo{
+		Guest:     filepath.Join(dir, "guest"),
+		Trees:     map[string]string{"bench": filepath.Join(dir, "bench")},
+		Arguments: append([]string{"-program", "/bench/speed"}, arguments...),
+	}
+}
+
+func build(root, dir, what string) error {
+	cmd := exec.Command("scripts/vm/build.sh", dir, what)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building what runs in the guests: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // only returns the binaries of the names, or all if there are none.
 func (b *Binaries) only(names []string) (*Binaries, error) {
 	if names == nil {
@@ -54,6 +76,28 @@ func (b *Binaries) only(names []string) (*Binaries, error) {
 			return nil, fmt.Errorf("choosing test binaries: there is no %s", name)
 		}
 		some.Tests[name] = tests
+	}
+	return some, nil
+}
+
+// matching returns the binaries that have tests of which the part of pattern before a
+// slash matches the name, with those alone.
+func (b *Binaries) matching(pattern string) (*Binaries, error) {
+	if pattern == "" {
+		return b, nil
+	}
+	names, _, _ := strings.Cut(pattern, "/") // the rest chooses among subtests
+	chosen, err := regexp.Compile(names)
+	if err != nil {
+		return nil, fmt.Errorf("choosing tests: %w", err)
+	}
+	some := &Binaries{dir: b.dir, Tests: make(map[string][]string)}
+	for binary, tests := range b.Tests {
+		for _, test := range tests {
+			if chosen.MatchString(test) {
+				some.Tests[binary] = append(some.Tests[binary], test)
+			}
+		}
 	}
 	return some, nil
 }
@@ -72,14 +116,42 @@ func list(path string) ([]string, error) {
 	return names, nil
 }
 
-// writeImage writes the first file system of a guest: the binaries, a shell from
-// busybox, and the modules of its kernel.
-func (b *Binaries) writeImage(w io.Writer, kernels string, boot Boot) error {
+// cargo returns what a machine needs to run the binaries, each for at most the timeout.
+// The pattern is that of matching.
+func (b *Binaries) cargo(offers []string, pattern string, short bool, timeout time.Duration) (Cargo, error) {
+	if strings.ContainsAny(pattern, "\" \t\n") {
+		// The kernel would take its command line apart there.
+		return Cargo{}, fmt.Errorf("choosing tests: the pattern %q has blanks or quotes", pattern)
+	}
+	c := Cargo{
+		Guest: filepath.Join(b.dir, "guest"),
+		Trees: make(map[string]string),
+		Arguments: []string{
+			"-require=" + strings.Join(offers, ","), "-run=" + pattern, fmt.Sprintf("-short=%v", short),
+			"-timeout=" + timeout.String(), "/tests",
+		},
+	}
+	for name := range b.Tests {
+		c.Trees["tests/"+name] = filepath.Join(b.dir, "tests", name)
+	}
+	return c, nil
+}
+
+// Cargo is what a machine takes along, and what it is to do with that.
+type Cargo struct {
+	Guest     string            // the program of package guest
+	Trees     map[string]string // directories there, and the directories here that they are copies of
+	Arguments []string          // of the guest program
+}
+
+// writeImage writes the first file system of a guest: the cargo, a shell from busybox,
+// and the modules of its kernel.
+func (c Cargo) writeImage(w io.Writer, kernels string, boot Boot) error {
 	busybox, err := os.ReadFile(filepath.Join(kernels, "busybox"))
 	if err != nil {
 		return err
 	}
-	guest, err := os.ReadFile(filepath.Join(b.dir, "guest"))
+	guest, err := os.ReadFile(c.Guest)
 	if err != nil {
 		return err
 	}
@@ -101,8 +173,8 @@ func (b *Binaries) writeImage(w io.Writer, kernels string, boot Boot) error {
 	for _, dir := range []string{"root", "proc", "sys", "dev", "tmp", "run"} {
 		a.directory(dir)
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.Tests)) {
-		a.tree("tests/"+name, os.DirFS(filepath.Join(b.dir, "tests", name)))
+	for _, name := range slices.Sorted(maps.Keys(c.Trees)) {
+		a.tree(name, os.DirFS(c.Trees[name]))
 	}
 	return a.close()
 }

@@ -21,7 +21,6 @@ type Machine struct {
 	Kernels string // the directory that scripts/vm/fetch.sh fills
 	Boot    Boot
 	Dir     string // for its files
-	Short   bool   // run shorter tests
 	Timeout time.Duration
 }
 
@@ -34,18 +33,18 @@ func (m *Machine) Release() (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// Run boots the machine, runs the binaries in it and returns what they reported and
+// Run boots the machine, has the guest at work in it and returns what it reported and
 // what the kernel printed. There is a report even if the machine came to grief, of
 // which the error tells.
-func (m *Machine) Run(ctx context.Context, b *Binaries) (_ *Report, console string, err error) {
+func (m *Machine) Run(ctx context.Context, c Cargo) (_ *Report, console string, err error) {
 	image := filepath.Join(m.Dir, "image")
-	if err := m.writeImage(b, image); err != nil {
+	if err := m.writeImage(c, image); err != nil {
 		return nil, "", fmt.Errorf("building the image of %s: %w", m.Boot, err)
 	}
 	printed, reported := filepath.Join(m.Dir, "console"), filepath.Join(m.Dir, "report")
 	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Emulator, m.arguments(image, printed, reported)...)
+	cmd := exec.CommandContext(ctx, Emulator, m.arguments(image, printed, reported, c.Arguments)...)
 	// The machine is to end with this program, however that ends. The kernel goes by the
 	// thread that started it.
 	runtime.LockOSThread()
@@ -63,27 +62,25 @@ func (m *Machine) Run(ctx context.Context, b *Binaries) (_ *Report, console stri
 	return report, string(text), errors.Join(runErr, consoleErr, reportErr)
 }
 
-func (m *Machine) writeImage(b *Binaries, path string) (err error) {
+func (m *Machine) writeImage(c Cargo, path string) (err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return b.writeImage(f, m.Kernels, m.Boot)
+	return c.writeImage(f, m.Kernels, m.Boot)
 }
 
 // arguments are QEMU's. Software emulation everywhere: slower than KVM, and the same on
 // every machine. A kernel that panics reboots, which ends QEMU.
-func (m *Machine) arguments(image, console, report string) []string {
-	// A test that hangs is to end, and to show where, before the machine is given up.
-	guest := fmt.Sprintf("-report=/dev/ttyS1 -require=%s -short=%v -timeout=%s /tests",
-		strings.Join(m.Boot.Offers, ","), m.Short, m.Timeout*2/3)
+func (m *Machine) arguments(image, console, report string, guest []string) []string {
+	line := append([]string{"console=ttyS0 panic=-1", m.Boot.Parameters, "--", "-report=/dev/ttyS1"}, guest...)
 	return []string{
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none",
 		"-serial", "file:" + console, "-serial", "file:" + report,
 		"-kernel", filepath.Join(m.Kernels, m.Boot.Kernel, "vmlinuz"), "-initrd", image,
-		"-append", strings.Join([]string{"console=ttyS0 panic=-1", m.Boot.Parameters, "--", guest}, " "),
+		"-append", strings.Join(line, " "),
 	}
 }
 

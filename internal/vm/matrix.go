@@ -1,10 +1,10 @@
-// Package vm runs Bittern's kernel tests on other kernels, in virtual machines of
-// QEMU. Test binaries are built once; an archive in memory that holds them, a
-// shell and the guest program is the machine's only file system; what the tests print comes back
-// over a serial line of its own and is held against the tests that must have passed,
-// so that a machine that dies is no pass.
+// Package vm runs Bittern's kernel tests and benchmarks on other kernels, in virtual
+// machines of QEMU. What runs there is built once; an archive in memory that holds it, a
+// shell and the guest program is the machine's only file system; what it prints comes
+// back over a serial line of its own. That of tests is held against the tests that must
+// have passed, so that a machine that dies is no pass.
 //
-// Only tests use it. The kernels are those of scripts/vm/matrix, fetched by
+// Only tests and benchmarks use it. The kernels are those of scripts/vm/matrix, fetched by
 // scripts/vm/fetch.sh.
 package vm
 

@@ -17,11 +17,12 @@ import (
 //
 //	release  the kernel's release
 //	lsm      the security modules that are active
-//	start    the name of the test binary that is about to run
+//	start    the name of the test binary, or of another program, that is about to run
 //	end      how it ended: "ok", or why not
 //	done     nothing comes after this
 //
-// Between start and end comes what the binary prints with -test.v=test2json.
+// Between start and end comes what the program prints, with -test.v=test2json if it
+// is a test binary.
 const Mark = "#guest "
 
 // Report is what came back from a guest.
@@ -31,7 +32,9 @@ type Report struct {
 	Tests   map[string]*Test // by "binary/TestName"; subtests are not listed
 	// Ends holds how each binary ended that did.
 	Ends map[string]string
-	Done bool
+	// Printed is what came from the binaries outside of their tests.
+	Printed string
+	Done    bool
 }
 
 // Test is how one test ended.
@@ -108,6 +111,8 @@ func (r *Report) testLine(binary, current, line string) string {
 	if text != "" {
 		if t := r.Tests[current]; t != nil {
 			t.Output += text + "\n"
+		} else {
+			r.Printed += text + "\n"
 		}
 	}
 	if m := beginning.FindStringSubmatch(control); m != nil {

@@ -13,6 +13,10 @@ import (
 // consoleLines is how much of the kernel's output a failure shows.
 const consoleLines = 100
 
+// patternVariable is the environment variable with a pattern of the tests to run in the
+// guests, as go test -run takes it. It serves development: all others go unseen.
+const patternVariable = "BITTERN_VM_RUN"
+
 // TestKernels runs the kernel tests on each boot of the matrix. "go test -run
 // TestKernels/6.1-plain" runs one, and -v says how it went.
 func TestKernels(t *testing.T) {
@@ -38,26 +42,44 @@ func TestKernels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pattern := os.Getenv(patternVariable)
+	if all, err := binaries.matching(pattern); err != nil {
+		t.Fatal(err)
+	} else if len(all.Tests) == 0 {
+		t.Fatalf("no test matches %s=%s", patternVariable, pattern)
+	}
 	for _, boot := range boots {
 		t.Run(boot.String(), func(t *testing.T) {
 			t.Parallel()
-			m := &Machine{Kernels: kernels, Boot: boot, Dir: t.TempDir(), Short: true, Timeout: 15 * time.Minute}
-			testKernel(t, m, binaries)
+			m := &Machine{Kernels: kernels, Boot: boot, Dir: t.TempDir(), Timeout: 25 * time.Minute}
+			testKernel(t, m, binaries, pattern)
 		})
 	}
 }
 
-func testKernel(t *testing.T, m *Machine, b *Binaries) {
+func testKernel(t *testing.T, m *Machine, b *Binaries, pattern string) {
 	b, err := b.only(m.Boot.Tests)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Expectation{Tests: b.Tests, Offers: m.Boot.Offers}
-	if want.Release, err = m.Release(); err != nil {
+	if b, err = b.matching(pattern); err != nil {
 		t.Fatal(err)
 	}
+	if len(b.Tests) == 0 {
+		t.Skipf("no test of this boot matches %s=%s", patternVariable, pattern)
+	}
+	// A test that hangs is to end, and to show where, before the machine is given up.
+	cargo, err := b.cargo(m.Boot.Offers, pattern, true, m.Timeout*2/3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := m.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Expectation{Release: release, Tests: b.Tests, Offers: m.Boot.Offers}
 	began := time.Now()
-	report, console, err := m.Run(t.Context(), b)
+	report, console, err := m.Run(t.Context(), cargo)
 	if err != nil {
 		t.Error(err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,21 +15,20 @@ import (
 )
 
 type config struct {
-	directory string
+	arguments []string
+	program   bool // the arguments are a program and its own; else the directory of the tests
 	require   string
+	pattern   string // of the tests that are to run; "" is all
 	short     bool
 	timeout   time.Duration
 	report    string
 }
 
-// run runs every test binary, one after the other.
+// run runs every program, one after the other.
 func (c *config) run() error {
-	binaries, err := filepath.Glob(filepath.Join(c.directory, "*", "*.test"))
+	programs, err := c.programs()
 	if err != nil {
-		return fmt.Errorf("finding test binaries: %w", err)
-	}
-	if len(binaries) == 0 {
-		return fmt.Errorf("finding test binaries: none in %s", c.directory)
+		return err
 	}
 	out := os.Stdout
 	say := func(string, string) {}
@@ -44,11 +42,12 @@ func (c *config) run() error {
 	say("release", release())
 	say("lsm", modules())
 	var errs []error
-	for _, binary := range binaries {
-		name := strings.TrimSuffix(filepath.Base(binary), ".test")
+	for _, cmd := range programs {
+		name := strings.TrimSuffix(filepath.Base(cmd.Path), ".test")
 		say("start", name)
-		if err := c.test(binary, out); err != nil {
-			errs = append(errs, fmt.Errorf("testing %s: %w", name, err))
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Run(); err != nil {
+			errs = append(errs, fmt.Errorf("running %s: %w", name, err))
 			say("end", err.Error())
 			continue
 		}
@@ -58,21 +57,36 @@ func (c *config) run() error {
 	return errors.Join(errs...)
 }
 
-// test runs one binary in its own directory, as "go test" does.
-func (c *config) test(binary string, out io.Writer) error {
-	path, err := filepath.Abs(binary)
+// programs returns what is to run: the program, or every test binary in its own
+// directory, as "go test" does it.
+func (c *config) programs() ([]*exec.Cmd, error) {
+	if c.program {
+		return []*exec.Cmd{exec.Command(c.arguments[0], c.arguments[1:]...)}, nil
+	}
+	directory, err := filepath.Abs(c.arguments[0])
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("finding test binaries: %w", err)
+	}
+	binaries, err := filepath.Glob(filepath.Join(directory, "*", "*.test"))
+	if err != nil {
+		return nil, fmt.Errorf("finding test binaries: %w", err)
+	}
+	if len(binaries) == 0 {
+		return nil, fmt.Errorf("finding test binaries: none in %s", directory)
 	}
 	verbose := "-test.v=true"
 	if c.report != "" {
 		verbose = "-test.v=test2json"
 	}
-	cmd := exec.Command(path, verbose, "-test.timeout="+c.timeout.String(), fmt.Sprintf("-test.short=%v", c.short))
-	cmd.Dir = filepath.Dir(path)
-	cmd.Env = append(os.Environ(), "BITTERN_REQUIRE="+c.require)
-	cmd.Stdout, cmd.Stderr = out, out
-	return cmd.Run()
+	var programs []*exec.Cmd
+	for _, path := range binaries {
+		cmd := exec.Command(path, verbose, "-test.run="+c.pattern, "-test.timeout="+c.timeout.String(),
+			fmt.Sprintf("-test.short=%v", c.short))
+		cmd.Dir = filepath.Dir(path)
+		cmd.Env = append(os.Environ(), "BITTERN_REQUIRE="+c.require)
+		programs = append(programs, cmd)
+	}
+	return programs, nil
 }
 
 // openReport opens a file or a serial line, and keeps the latter from changing what
