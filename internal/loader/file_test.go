@@ -172,7 +172,7 @@ func TestNoHookIsSaid(t *testing.T) {
 	k := loadForTest(t, Config{})
 	h := newClassHook(event.FileOpen, k.share(Config{}))
 	h.from.candidates = []candidate{
-		{name: "lsm/file_open", programs: []string{"none_such"}},
+		{name: "fexit/security_file_open", programs: []string{"none_such"}},
 		{name: "tp_btf/sys_exit", programs: []string{"none_such_either"}},
 	}
 	k.hooks[event.FileOpen] = h
@@ -181,7 +181,7 @@ func TestNoHookIsSaid(t *testing.T) {
 	if !errors.As(err, &unsupported) {
 		t.Fatalf("a rule without a hook: %v", err)
 	}
-	want := "committing rule F: unsupported here: this kernel offers no hook for file_open (lsm/file_open: not on this architecture; tp_btf/sys_exit: not on this architecture)"
+	want := "committing rule F: unsupported here: this kernel offers no hook for file_open (fexit/security_file_open: not on this architecture; tp_btf/sys_exit: not on this architecture)"
 	if err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
