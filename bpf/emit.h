@@ -47,35 +47,25 @@ static __always_inline void emit(struct workspace *s, __u64 epoch)
 		count(class, COUNTER_LOST_RING_FULL);
 }
 
-/*
- * Judges an event of the current process by the given epoch. What its parent and, unless it
- * has just executed it, the process itself run is read when it is needed.
- */
-static __always_inline void judge_event(struct workspace *s, const struct wanted *w, __u64 epoch,
-					bool executed)
+/* Judges an event of the current process by the given epoch. */
+static __always_inline void judge_event(struct workspace *s, const struct wanted *w, __u64 epoch)
 {
-	bool complete = wants_parent(&w->first) || (!executed && wants_subject(&w->first));
 	__u32 class = s->event.record.header.class;
 	struct looks others;
 
 	count(class, COUNTER_EVENTS);
-	match_begin(s, class);
-	if (complete)
-		read_process(s->id, executed);
+	match_begin(s, class, w->always);
+	need_parts(s, parts_of(&w->first));
 	match_event(s, &w->first);
 	if (s->match.led) {
 		others = other_looks(w);
-		if (!complete && (wants_parent(&others) || (!executed && wants_subject(&others)))) {
-			read_process(s->id, executed);
-			complete = true;
-		}
+		need_parts(s, parts_of(&others));
 		match_event(s, &others);
 	}
-	match_end(s->id, epoch);
+	match_end(s, epoch);
 	if (!s->match.survivors)
 		return;
-	if (!complete)
-		read_process(s->id, executed);
+	need_parts(s, PARTS);
 	emit(s, epoch);
 }
 
@@ -100,7 +90,7 @@ static __always_inline struct workspace *begin_watched(struct terms *by, __u32 c
 	if (!s)
 		return NULL;
 	begin_event(&s->event, class);
-	read_identity(&s->event, current_task());
+	s->known = 0;
 	return s;
 }
 
@@ -128,7 +118,7 @@ static __always_inline struct workspace *begin_operation(struct terms *by, __u32
 /* Judges the event, and ends it. */
 static __always_inline void judge(struct workspace *s, const struct terms *by)
 {
-	judge_event(s, &by->wanted, by->epoch, false);
+	judge_event(s, &by->wanted, by->epoch);
 	give_back(s);
 }
 

@@ -54,7 +54,7 @@ static __always_inline void read_image(struct workspace *s, struct task_struct *
 	struct event *e = &s->event;
 	struct record *r = &e->record;
 	const char *filename = bprm->filename;
-	struct mm_struct *mm = task->mm;
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
 	bool truncated = false;
 	__u32 flags = 0;
 	long n;
@@ -95,8 +95,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 		return 0;
 	begin_event(&s->event, EVENT_PROCESS_EXEC);
 	read_image(s, task, bprm);
+	s->known = PART_IDENTITY | PART_SUBJECT;
 	if (read_wanted(&w, EVENT_PROCESS_EXEC) && is_watched())
-		judge_event(s, &w, epoch, true);
+		judge_event(s, &w, epoch);
 	enter_image(&s->image, &s->event, s->event.record.header.time, BPF_ANY);
 	give_back(s);
 	return 0;
@@ -132,12 +133,14 @@ static __always_inline void judge_exit(struct task_struct *task)
 {
 	struct terms by;
 	struct workspace *s = begin(&by, EVENT_PROCESS_EXIT);
+	struct signal_struct *signal;
 
 	if (!s)
 		return;
 	s->event.record.exit_code = task->exit_code;
-	if (task->signal->flags & SIGNAL_GROUP_EXIT)
-		s->event.record.exit_code = task->signal->group_exit_code;
+	signal = BPF_CORE_READ(task, signal);
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		s->event.record.exit_code = BPF_CORE_READ(signal, group_exit_code);
 	judge(s, &by);
 }
 
@@ -145,7 +148,7 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
 	/* It fires for each thread; the count has been lowered before. */
-	if (task->signal->live.counter > 0)
+	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
 	judge_exit(task);
 	forget_process(task->tgid);

@@ -13,6 +13,7 @@
 /* The look-ups that live rules of a class need, read once for an event. */
 struct wanted {
 	struct looks all, first; /* as in class_use */
+	bool always;		 /* there are clauses that every event hits */
 };
 
 #define TEXT_OF(field)	 ((__u64)((1 << WAYS) - 1) << ((field) * WAYS))
@@ -22,6 +23,12 @@ struct wanted {
 static __always_inline bool wants(const struct looks *l, __u32 field)
 {
 	return l->text & TEXT_OF(field) || l->gram & GRAM_OF(field);
+}
+
+static __always_inline bool wants_identity(const struct looks *l)
+{
+	return l->number &
+	       (NUMBER_OF(KEY_PID) | NUMBER_OF(KEY_UID) | NUMBER_OF(KEY_EUID) | NUMBER_OF(KEY_GID));
 }
 
 /* Whether something of what the process runs is looked at, its parent left out. */
@@ -63,25 +70,35 @@ static __always_inline bool read_wanted(struct wanted *w, __u32 class)
 	read_looks(&w->all, &c->in_use[class].all);
 	read_looks(&w->first, &c->in_use[class].first);
 	/* The low half counts the cells of clauses that every event hits. */
-	return w->all.text || w->all.gram || w->all.number || (__u32) * (volatile __u64 *)always;
+	w->always = (__u32) * (volatile __u64 *)always;
+	return w->all.text || w->all.gram || w->all.number || w->always;
 }
 
 /* A string of the event's data. A global function, see workspace.h. */
 __noinline int match_data(__u32 workspace, __u32 field, __u32 offset, __u32 size, bool args)
 {
 	struct workspace *s = workspace_of(workspace);
+	struct match_scratch *m;
 	__u64 length = size;
 	struct event *e;
 
-	if (!s)
+	if (!s || field >= KEY_STRING_FIELDS)
 		return 0;
 	e = &s->event;
+	m = &s->match;
 	/* The NUL that ends the last argument is no part of the command line. */
 	if (args && length && !e->data[MASKED(offset + length - 1, DATA_BYTES - 1)])
 		length--;
 	length = AT_MOST(length, PATH_BYTES);
-	load_text(&s->match, &e->data[MASKED(offset, DATA_BYTES - 1)], length);
-	match_text(s, field, length, args);
+	m->length = length;
+	m->ways = m->looks.text >> (field * WAYS) & ((1 << WAYS) - 1);
+	m->gram_lengths = m->looks.gram >> (field * 4) & 0xf;
+	m->args = args;
+	try_ways(m, field, ends_of(m, e, offset));
+	if (!REREAD(m->ways) && !REREAD(m->gram_lengths))
+		return 0;
+	load_text(m, &e->data[MASKED(offset, DATA_BYTES - 1)]);
+	match_text(workspace, m, field);
 	return 0;
 }
 
@@ -115,8 +132,8 @@ __noinline int hit_address(__u32 workspace, __u32 field)
 {
 	struct workspace *s = workspace_of(workspace);
 	__u8 *address, family, *text;
+	__u32 lengths, *row;
 	struct record *r;
-	__u32 *row;
 
 	if (!s)
 		return 0;
@@ -138,6 +155,11 @@ __noinline int hit_address(__u32 workspace, __u32 field)
 		for (int i = 0; i < 16; i++)
 			text[1 + i] = address[i];
 	}
+	/* Keys that are no whole number of bytes are in the filter by those that are whole. */
+	lengths = filtered_lengths(s->match.class, field) & 0xff;
+	if (!may_begin(s->match.key.tag, cut_word(s->match.key.text[0], family == 4 ? 5 : 8),
+		       lengths))
+		return 0;
 	row = bpf_map_lookup_elem(&texts, &s->match.key);
 	if (row)
 		hit_row(workspace, *row);
@@ -148,62 +170,50 @@ __noinline int hit_address(__u32 workspace, __u32 field)
 #define TEXT_FROM(field) (~0ULL << ((field) * WAYS))
 #define GRAM_FROM(field) (~0ULL << ((field) * 4))
 
-/* The strings that only some classes have. A global function, see workspace.h. */
-__noinline int match_strings(__u32 workspace)
+/* The strings that only some classes have. */
+static __always_inline void match_strings(struct workspace *s)
 {
-	struct workspace *s = workspace_of(workspace);
-	struct record *r;
-	struct looks l;
+	struct record *r = &s->event.record;
+	struct looks *l = &s->match.looks;
 
-	if (!s)
-		return 0;
-	r = &s->event.record;
-	l = s->match.looks;
-	if (wants(&l, KEY_CWD))
+	if (wants(l, KEY_CWD))
 		match_known(s, KEY_CWD, r->cwd);
-	if (wants(&l, KEY_FILE_PATH))
+	if (wants(l, KEY_FILE_PATH))
 		match_known(s, KEY_FILE_PATH, r->file_path);
-	if (wants(&l, KEY_NEW_PATH))
+	if (wants(l, KEY_NEW_PATH))
 		match_known(s, KEY_NEW_PATH, r->new_path);
-	if (wants(&l, KEY_TARGET_PATH))
+	if (wants(l, KEY_TARGET_PATH))
 		match_known(s, KEY_TARGET_PATH, r->target_path);
-	if (wants(&l, KEY_TARGET_EXECUTABLE))
+	if (wants(l, KEY_TARGET_EXECUTABLE))
 		match_known(s, KEY_TARGET_EXECUTABLE, r->target_executable);
-	if (wants(&l, KEY_MOUNT_SOURCE))
+	if (wants(l, KEY_MOUNT_SOURCE))
 		match_known(s, KEY_MOUNT_SOURCE, r->mount_source);
-	if (wants(&l, KEY_MOUNT_TYPE))
+	if (wants(l, KEY_MOUNT_TYPE))
 		match_known(s, KEY_MOUNT_TYPE, r->mount_type);
-	if (wants(&l, KEY_KERNEL_NAME))
+	if (wants(l, KEY_KERNEL_NAME))
 		match_known(s, KEY_KERNEL_NAME, r->kernel_name);
-	if (wants(&l, KEY_DESTINATION_IP))
-		hit_address(workspace, KEY_DESTINATION_IP);
-	if (wants(&l, KEY_SOURCE_IP))
-		hit_address(workspace, KEY_SOURCE_IP);
-	return 0;
+	if (wants(l, KEY_DESTINATION_IP))
+		hit_address(s->id, KEY_DESTINATION_IP);
+	if (wants(l, KEY_SOURCE_IP))
+		hit_address(s->id, KEY_SOURCE_IP);
 }
 
-/* What the process and its parent run. A global function, see workspace.h. */
-__noinline int match_process(__u32 workspace)
+/* What the process and its parent run. */
+static __always_inline void match_process(struct workspace *s)
 {
-	struct workspace *s = workspace_of(workspace);
-	struct record *r;
-	struct looks l;
+	struct record *r = &s->event.record;
+	struct looks *l = &s->match.looks;
 
-	if (!s)
-		return 0;
-	r = &s->event.record;
-	l = s->match.looks;
-	if (wants(&l, KEY_EXECUTABLE))
+	if (wants(l, KEY_EXECUTABLE))
 		match_paths(s, KEY_EXECUTABLE, r->executable, r->invoked);
-	if (wants(&l, KEY_PARENT_EXECUTABLE))
+	if (wants(l, KEY_PARENT_EXECUTABLE))
 		match_paths(s, KEY_PARENT_EXECUTABLE, r->parent_executable, r->parent_invoked);
-	if (wants(&l, KEY_COMMAND_LINE))
+	if (wants(l, KEY_COMMAND_LINE))
 		match_span(s, KEY_COMMAND_LINE, r->args, true);
-	if (wants(&l, KEY_PARENT_COMMAND_LINE))
+	if (wants(l, KEY_PARENT_COMMAND_LINE))
 		match_span(s, KEY_PARENT_COMMAND_LINE, r->parent_args, true);
-	if (wants(&l, KEY_SCRIPT) && r->header.flags & RECORD_SCRIPT)
+	if (wants(l, KEY_SCRIPT) && r->header.flags & RECORD_SCRIPT)
 		match_known(s, KEY_SCRIPT, r->invoked);
-	return 0;
 }
 
 /*
@@ -215,12 +225,12 @@ static __always_inline void match_event(struct workspace *s, const struct looks 
 {
 	s->match.looks = *l;
 	if (l->text & ~TEXT_FROM(KEY_FILE_PATH) || l->gram & ~GRAM_FROM(KEY_FILE_PATH))
-		match_process(s->id);
+		match_process(s);
 	if (l->text & TEXT_FROM(KEY_FILE_PATH) || l->gram & GRAM_FROM(KEY_FILE_PATH) ||
 	    wants(l, KEY_CWD))
-		match_strings(s->id);
+		match_strings(s);
 	if (l->number)
-		match_numbers(s->id, l->number);
+		match_numbers(s->id);
 }
 
 /* What is wanted and not among the first look-ups. */

@@ -14,7 +14,8 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define DELETED " (deleted)"
+#define DELETED	      " (deleted)"
+#define DELETED_BYTES ((long)sizeof(DELETED) - 1)
 
 /*
  * The kernel's own function is faster than a walk, but marks files that have no name any
@@ -22,28 +23,27 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  */
 static __always_inline bool put_d_path(struct workspace *s, struct file *file)
 {
-	char end[sizeof(DELETED)] = {};
-	long n = bpf_d_path(&file->f_path, s->path.bytes, PATH_BYTES);
+	struct event *e = &s->event;
+	__u32 offset = MASKED(e->record.header.data, DATA_BYTES - 1);
+	long n = bpf_d_path(&file->f_path, &e->data[offset], PATH_BYTES);
+	const char *end;
 
 	if (n <= 1 || n > PATH_BYTES)
 		return false;
 	n--;
-	if (n >= (long)sizeof(end) - 1) {
-		bpf_probe_read_kernel(end, sizeof(end) - 1,
-				      &s->path.bytes[MASKED(n - sizeof(end) + 1, PATH_BYTES - 1)]);
-		if (!__builtin_memcmp(end, DELETED, sizeof(end) - 1))
-			return false;
-	}
-	put_string(&s->event, &s->event.record.file_path, s->path.bytes, n);
+	end = &e->data[MASKED(offset + n - DELETED_BYTES, DATA_BYTES - 1)];
+	if (n >= DELETED_BYTES && !__builtin_memcmp(end, DELETED, DELETED_BYTES))
+		return false;
+	end_string(e, &e->record.file_path, offset, n);
 	return true;
 }
 
-static __always_inline void judge_open(struct file *file, __u32 flags, bool d_path)
+static __always_inline void judge_open(struct file *file, __u32 flags, __u32 mode, bool d_path)
 {
 	bool truncated = false;
 	struct workspace *s;
 	struct terms by;
-	__u32 mode, n;
+	__u32 n;
 
 	if (flags & (O_PATH | FMODE_EXEC))
 		return;
@@ -54,7 +54,6 @@ static __always_inline void judge_open(struct file *file, __u32 flags, bool d_pa
 		n = file_path_of(s, file, current_task(), &truncated);
 		put_string(&s->event, &s->event.record.file_path, path_start(s, n), n);
 	}
-	mode = BPF_CORE_READ(file, f_mode);
 	s->event.record.header.flags = (truncated ? RECORD_FILE_PATH_TRUNCATED : 0) |
 				       (mode & FMODE_READ ? RECORD_OPEN_READ : 0) |
 				       (mode & FMODE_WRITE ? RECORD_OPEN_WRITE : 0) |
@@ -68,7 +67,7 @@ SEC("lsm/file_open")
 int BPF_PROG(on_open_lsm, struct file *file)
 {
 	if (!is_self_test())
-		judge_open(file, file->f_flags, true);
+		judge_open(file, file->f_flags, file->f_mode, true);
 	return 0;
 }
 
@@ -76,7 +75,7 @@ SEC("fexit/security_file_open")
 int BPF_PROG(on_open_fexit, struct file *file, int ret)
 {
 	if (!ret && !is_self_test())
-		judge_open(file, file->f_flags, true);
+		judge_open(file, file->f_flags, file->f_mode, true);
 	return 0;
 }
 
@@ -85,7 +84,7 @@ SEC("lsm/file_open")
 int BPF_PROG(on_open_lsm_walk, struct file *file)
 {
 	if (!is_self_test())
-		judge_open(file, file->f_flags, false);
+		judge_open(file, file->f_flags, file->f_mode, false);
 	return 0;
 }
 
@@ -101,7 +100,7 @@ int BPF_PROG(on_open_sys_exit, struct pt_regs *regs, long ret)
 		return 0;
 	file = file_of_descriptor(current_task(), ret);
 	if (file && !is_self_test())
-		judge_open(file, flags, false);
+		judge_open(file, flags, BPF_CORE_READ(file, f_mode), false);
 	return 0;
 }
 

@@ -64,8 +64,8 @@ static __always_inline int judge_trial(bool late, bool slow)
 	s->event.record = t->event.record;
 	bpf_probe_read_kernel(s->event.data, MASKED(t->event.record.header.data, DATA_BYTES - 1),
 			      t->event.data);
-	match_begin(s, s->event.record.header.class);
 	read_wanted(&w, s->event.record.header.class);
+	match_begin(s, s->event.record.header.class, w.always);
 	match_event(s, &w.first);
 	if (s->match.led) {
 		others = other_looks(&w);
@@ -75,7 +75,7 @@ static __always_inline int judge_trial(bool late, bool slow)
 		pause();
 	if (late)
 		epoch = current_epoch();
-	match_end(s->id, epoch);
+	match_end(s, epoch);
 	t->epoch = epoch;
 	t->survivors = s->match.survivors;
 	bpf_probe_read_kernel(t->versions, sizeof(t->versions), s->match.versions);

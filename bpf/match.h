@@ -24,9 +24,15 @@
 
 #include "workspace.h"
 
+/* Of dirty accumulators. */
 #define CHUNK 32
 #define PAGE  (CHUNK * CHUNK)
 #define PAGES (GROUPS * MAX_BLOCKS / PAGE)
+
+/* Of cells, whose loop has more in it. */
+#define CELL_CHUNK 8
+#define CELL_PAGE  (CELL_CHUNK * 64)
+#define CELL_PAGES (GROUPS * MAX_BLOCKS / CELL_PAGE)
 
 static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
 {
@@ -49,14 +55,14 @@ static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
 	s->hits[at] |= bits;
 }
 
-/* Hits cells from offset to end, at most CHUNK of them. */
+/* Hits cells from offset to end, at most CELL_CHUNK of them. */
 __noinline int hit_cells(__u32 workspace, __u32 offset, __u32 end)
 {
 	struct workspace *w = workspace_of(workspace);
 
 	if (!w)
 		return 0;
-	for (__u32 i = 0; i < CHUNK; i++) {
+	for (__u32 i = 0; i < CELL_CHUNK; i++) {
 		__u32 at = offset + i;
 		__u64 *cell;
 
@@ -70,10 +76,10 @@ __noinline int hit_cells(__u32 workspace, __u32 offset, __u32 end)
 	return 0;
 }
 
-/* The same of PAGE. */
+/* The same of CELL_PAGE. */
 __noinline int hit_page(__u32 workspace, __u32 offset, __u32 end)
 {
-	for (__u32 i = 0; i < CHUNK; i++, offset += CHUNK) {
+	for (__u32 i = 0; i < CELL_PAGE; i += CELL_CHUNK, offset += CELL_CHUNK) {
 		if (offset >= end)
 			break;
 		hit_cells(workspace, offset, end);
@@ -101,7 +107,7 @@ __noinline int hit_row(__u32 workspace, __u32 row)
 		return 0;
 	hit_cell(&w->match, *(volatile __u64 *)cell);
 	offset++;
-	for (__u32 i = 0; i < PAGES; i++, offset += PAGE) {
+	for (__u32 i = 0; i < CELL_PAGES; i++, offset += CELL_PAGE) {
 		if (offset >= end)
 			break;
 		hit_page(workspace, offset, end);
@@ -230,22 +236,18 @@ __noinline int end_page(__u32 workspace, __u32 from, __u64 epoch, bool clean)
 	return 0;
 }
 
-static __always_inline void match_begin(struct workspace *w, __u32 class)
+/* always says that some clauses are hit by every event of the class. */
+static __always_inline void match_begin(struct workspace *w, __u32 class, bool always)
 {
 	w->match.class = class;
 	w->match.dirty_count = 0;
 	w->match.survivors = 0;
 	w->match.led = 0;
-	hit_row(w->id, class);
+	if (always)
+		hit_row(w->id, class);
 }
 
-/*
- * Judges all that was hit since match_begin by the given epoch. Afterwards
- * versions holds the survivors' versions; survivors counts them, and may be
- * more than there is room for. A version with several surviving clauses is there
- * as many times.
- */
-__noinline int match_end(__u32 workspace, __u64 epoch)
+__noinline int judge_hits(__u32 workspace, __u64 epoch)
 {
 	struct workspace *w = workspace_of(workspace);
 
@@ -262,6 +264,18 @@ __noinline int match_end(__u32 workspace, __u64 epoch)
 		end_page(workspace, i * PAGE, epoch, true);
 	}
 	return 0;
+}
+
+/*
+ * Judges all that was hit since match_begin by the given epoch. Afterwards
+ * versions holds the survivors' versions; survivors counts them, and may be
+ * more than there is room for. A version with several surviving clauses is there
+ * as many times.
+ */
+static __always_inline void match_end(struct workspace *w, __u64 epoch)
+{
+	if (w->match.dirty_count)
+		judge_hits(w->id, epoch);
 }
 
 #endif

@@ -19,7 +19,7 @@ static __always_inline __u32 type_code(__u32 family, const __u8 *address)
 	return family == 6 ? 2 : 0;
 }
 
-#define NUMBER(field, value) match_number(s, w, field, value)
+#define NUMBER(field, value) match_number(s, field, value)
 #define FLAG(field, flag)    NUMBER(field, !!(flags & (flag)))
 #define KNOWN(field, value, none)             \
 	do {                                  \
@@ -27,8 +27,7 @@ static __always_inline __u32 type_code(__u32 family, const __u8 *address)
 			NUMBER(field, value); \
 	} while (0)
 
-static __always_inline void match_process_numbers(struct workspace *s, const struct record *r,
-						  __u64 w)
+static __always_inline void match_process_numbers(struct workspace *s, const struct record *r)
 {
 	__u32 flags = r->header.flags;
 
@@ -45,15 +44,25 @@ static __always_inline void match_process_numbers(struct workspace *s, const str
 	FLAG(KEY_PARENT_ARGS_TRUNCATED, RECORD_PARENT_ARGS_TRUNCATED);
 }
 
-/* One look-up for each bit that is set; the code of bit n is n+1. */
-static __always_inline void match_bits(struct workspace *s, __u64 w, __u32 field, __u64 bits)
+#define BITS_AT_ONCE 8
+
+/* One look-up for each of some bits that is set; the code of bit n is n+1. A global function,
+ * see workspace.h. */
+__noinline int hit_bits(__u32 workspace, __u32 field, __u64 bits, __u32 first)
 {
-	if (!(w >> field & 1))
-		return;
-	for (__u32 i = 0; i < 64; i++) {
+	for (__u32 i = 0; i < BITS_AT_ONCE; i++) {
 		if (bits >> i & 1)
-			match_number(s, w, field, i + 1);
+			hit_number(workspace, field, first + i + 1);
 	}
+	return 0;
+}
+
+static __always_inline void match_bits(struct workspace *s, __u32 field, __u64 bits)
+{
+	if (!wants_number(s, field))
+		return;
+	for (__u32 i = 0; i < 64; i += BITS_AT_ONCE)
+		hit_bits(s->id, field, bits >> i, i);
 }
 
 /* The code of network.transport's value. */
@@ -62,8 +71,7 @@ static __always_inline __u32 transport_code(__u32 protocol)
 	return protocol == 6 ? 1 : protocol == 17 ? 2 : 0;
 }
 
-static __always_inline void match_network_numbers(struct workspace *s, const struct record *r,
-						  __u64 w)
+static __always_inline void match_network_numbers(struct workspace *s, const struct record *r)
 {
 	NUMBER(KEY_DESTINATION_PORT, r->port);
 	NUMBER(KEY_SOURCE_PORT, r->source_port);
@@ -74,7 +82,7 @@ static __always_inline void match_network_numbers(struct workspace *s, const str
 		NUMBER(KEY_NETWORK_TYPE, type_code(r->source_family, r->source));
 }
 
-static __always_inline void match_file_numbers(struct workspace *s, const struct record *r, __u64 w)
+static __always_inline void match_file_numbers(struct workspace *s, const struct record *r)
 {
 	__u32 flags = r->header.flags;
 
@@ -95,11 +103,10 @@ static __always_inline void match_file_numbers(struct workspace *s, const struct
 	KNOWN(KEY_FILE_GID, r->file_gid, NO_ID);
 }
 
-static __always_inline void match_privilege_numbers(struct workspace *s, const struct record *r,
-						    __u64 w)
+static __always_inline void match_privilege_numbers(struct workspace *s, const struct record *r)
 {
-	match_bits(s, w, KEY_CAPABILITY, r->capabilities);
-	match_bits(s, w, KEY_NAMESPACE, r->namespaces);
+	match_bits(s, KEY_CAPABILITY, r->capabilities);
+	match_bits(s, KEY_NAMESPACE, r->namespaces);
 	KNOWN(KEY_TARGET_PID, r->target_pid, 0);
 	KNOWN(KEY_NEW_UID, r->new_uid, NO_ID);
 	KNOWN(KEY_NEW_EUID, r->new_euid, NO_ID);
@@ -107,7 +114,7 @@ static __always_inline void match_privilege_numbers(struct workspace *s, const s
 }
 
 /* The numbers of the event of a workspace. A global function, see workspace.h. */
-__noinline int match_numbers(__u32 workspace, __u64 w)
+__noinline int match_numbers(__u32 workspace)
 {
 	struct workspace *s = workspace_of(workspace);
 	struct record *r;
@@ -115,7 +122,7 @@ __noinline int match_numbers(__u32 workspace, __u64 w)
 	if (!s)
 		return 0;
 	r = &s->event.record;
-	match_process_numbers(s, r, w);
+	match_process_numbers(s, r);
 	KNOWN(KEY_OPERATION, r->operation, 0);
 	switch (r->header.class) {
 	case EVENT_PROCESS_EXEC:
@@ -128,18 +135,18 @@ __noinline int match_numbers(__u32 workspace, __u64 w)
 		break;
 	case EVENT_NETWORK_CONNECT:
 	case EVENT_NETWORK_LISTEN:
-		match_network_numbers(s, r, w);
+		match_network_numbers(s, r);
 		break;
 	case EVENT_PRIVILEGE_CHANGE:
-		match_privilege_numbers(s, r, w);
-		match_file_numbers(s, r, w);
+		match_privilege_numbers(s, r);
+		match_file_numbers(s, r);
 		break;
 	case EVENT_KERNEL_CHANGE:
 		KNOWN(KEY_KERNEL_TYPE, r->kernel_type, 0);
-		match_file_numbers(s, r, w);
+		match_file_numbers(s, r);
 		break;
 	default:
-		match_file_numbers(s, r, w);
+		match_file_numbers(s, r);
 	}
 	return 0;
 }

@@ -66,7 +66,6 @@ static __always_inline void judge_capabilities(const struct cred *now)
 
 static __always_inline void judge_trace(struct task_struct *target)
 {
-	struct process_spans to = {};
 	struct workspace *s;
 	struct terms by;
 
@@ -76,9 +75,9 @@ static __always_inline void judge_trace(struct task_struct *target)
 	if (!s)
 		return;
 	s->event.record.target_pid = BPF_CORE_READ(target, tgid);
-	put_image(&s->event, s->event.record.target_pid,
-		  BPF_CORE_READ(target, group_leader, start_boottime), &to);
-	s->event.record.target_executable = to.executable;
+	if (find_image(s->id, s->event.record.target_pid,
+		       BPF_CORE_READ(target, group_leader, start_boottime)))
+		s->event.record.target_executable = s->process.executable;
 	judge(s, &by);
 }
 
@@ -254,7 +253,6 @@ int BPF_PROG(on_setns, const struct pt_regs *regs, long ret)
 static __always_inline void judge_trace_call(__u32 target)
 {
 	struct process *p = bpf_map_lookup_elem(&processes, &target);
-	struct process_spans to = {};
 	struct workspace *s;
 	struct terms by;
 
@@ -262,9 +260,8 @@ static __always_inline void judge_trace_call(__u32 target)
 	if (!s)
 		return;
 	s->event.record.target_pid = target;
-	if (p)
-		put_image(&s->event, target, p->start, &to);
-	s->event.record.target_executable = to.executable;
+	if (p && find_image(s->id, target, p->start))
+		s->event.record.target_executable = s->process.executable;
 	judge(s, &by);
 }
 
@@ -301,7 +298,7 @@ static __always_inline void judge_mount_call(struct pt_regs *regs, bool move, bo
 static __always_inline void judge_call(struct pt_regs *regs, const struct privilege_call *call,
 				       bool compat)
 {
-	const struct cred *now = FOLLOW(current_task(), cred);
+	const struct cred *now = BPF_CORE_READ(current_task(), cred);
 	__u64 flags = call->argument ? argument(regs, call->argument, compat) : 0;
 	__u64 request = argument(regs, 1, compat);
 

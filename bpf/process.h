@@ -110,21 +110,23 @@ static __always_inline void forget_process(__u32 tgid)
 		leave_image(&left);
 }
 
-/* Where in a record the strings of a process go. */
-struct process_spans {
-	struct span executable, invoked, args;
-	__u32 flags; /* of the image */
-};
-
 /*
- * Puts into the event what is known of the process that started then. Nothing is put,
- * and false returned, if it is not in the table.
+ * Puts into the event what is known of the process that started then, and its spans into
+ * the workspace. Nothing is put, and 0 returned, if it is not in the table. A global function,
+ * see workspace.h.
  */
-static __always_inline bool put_image(struct event *e, __u32 tgid, __u64 start,
-				      struct process_spans *to)
+__noinline int find_image(__u32 workspace, __u32 tgid, __u64 start)
 {
-	__u32 begin = e->record.header.data;
+	struct workspace *w = workspace_of(workspace);
+	struct process_spans *to;
+	struct event *e;
+	__u32 begin;
 
+	if (!w)
+		return 0;
+	e = &w->event;
+	to = &w->process;
+	begin = e->record.header.data;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		struct process *p = bpf_map_lookup_elem(&processes, &tgid);
 		struct image_key key;
@@ -132,7 +134,7 @@ static __always_inline bool put_image(struct event *e, __u32 tgid, __u64 start,
 		__u32 at;
 
 		if (!p || p->start != start)
-			return false;
+			return 0;
 		key = p->image;
 		i = bpf_map_lookup_elem(&images, &key);
 		if (!i)
@@ -147,10 +149,10 @@ static __always_inline bool put_image(struct event *e, __u32 tgid, __u64 start,
 		at += i->invoked;
 		put_string(e, &to->args, i->data + MASKED(at, IMAGE_BYTES - 1), i->args);
 		if (bpf_map_lookup_elem(&images, &key) == i)
-			return true;
+			return 1;
 		e->record.header.data = begin;
 	}
-	return false;
+	return 0;
 }
 
 #endif

@@ -38,6 +38,12 @@ struct image {
 	char data[IMAGE_BYTES];
 };
 
+/* Where in a record the strings of a process are. */
+struct process_spans {
+	struct span executable, invoked, args;
+	__u32 flags; /* of the image */
+};
+
 /* An image while it is put together: the verifier does not see that it fits. */
 struct image_draft {
 	struct image image;

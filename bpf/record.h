@@ -8,13 +8,30 @@
 #include "workspace.h"
 #include <bpf/bpf_helpers.h>
 
+/* The first bytes of a word, NUL behind them. */
+static __always_inline __u64 cut_word(__u64 word, __u32 length)
+{
+	return length < 8 ? word & ((1ULL << 8 * length) - 1) : word;
+}
+
 static __always_inline void begin_event(struct event *e, __u32 class)
 {
 	__builtin_memset(&e->record, 0, sizeof(e->record));
 	e->record.header.class = class;
-	e->record.header.time = bpf_ktime_get_boot_ns();
 	e->record.file_uid = e->record.file_gid = NO_ID;
 	e->record.new_uid = e->record.new_euid = e->record.new_gid = NO_ID;
+}
+
+/* The string has been written to the data, at its end: it is padded with NUL to eight bytes. */
+static __always_inline void end_string(struct event *e, struct span *span, __u32 offset,
+				       __u32 length)
+{
+	__u64 *last = (__u64 *)&e->data[MASKED(offset + (length & ~7U), DATA_BYTES - 1)];
+
+	*last = cut_word(*last, length & 7);
+	span->offset = offset;
+	span->length = length;
+	e->record.header.data = offset + ((length + 7) & ~7U);
 }
 
 /* Appends a string to the data, padded with NUL to eight bytes. */

@@ -32,7 +32,7 @@ static __always_inline int seed_process(struct task_struct *task, bool may_sleep
 	n = image_path(s, task, &flags);
 	put_string(&s->event, &r->executable, path_start(s, n), n);
 	r->invoked = r->executable;
-	mm = task->mm;
+	mm = BPF_CORE_READ(task, mm);
 	if (mm) {
 		unsigned long from = BPF_CORE_READ(mm, arg_start);
 
@@ -50,7 +50,7 @@ static __always_inline int seed_process(struct task_struct *task, bool may_sleep
 	r->header.flags |= flags;
 	enter_image(&s->image, &s->event, r->start, BPF_NOEXIST);
 	/* If it has exited since, on_exit may have been too early for this entry. */
-	if (task->signal->live.counter <= 0)
+	if (BPF_CORE_READ(task, signal, live.counter) <= 0)
 		forget_process(task->tgid);
 	return 0;
 }

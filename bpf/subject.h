@@ -60,18 +60,19 @@ static __always_inline __u32 image_path(struct workspace *s, struct task_struct 
 	return n;
 }
 
-/* Who: what costs nothing to know. */
+/* When, and who. */
 static __always_inline void read_identity(struct event *e, struct task_struct *task)
 {
-	const struct cred *cred = FOLLOW(task, cred);
+	const struct cred *cred = BPF_CORE_READ(task, cred);
 	struct {
 		__u32 uid, gid, suid, sgid, euid, egid;
 	} ids = {};
 
 	/* One after the other since 2.6.29. */
 	bpf_probe_read_kernel(&ids, sizeof(ids), &cred->uid);
-	e->record.pid = FOLLOW(task, tgid);
-	e->record.start = FOLLOW(task, group_leader, start_boottime);
+	e->record.header.time = bpf_ktime_get_boot_ns();
+	e->record.pid = BPF_CORE_READ(task, tgid);
+	e->record.start = BPF_CORE_READ(task, group_leader, start_boottime);
 	e->record.uid = ids.uid;
 	e->record.euid = ids.euid;
 	e->record.gid = ids.gid;
@@ -79,49 +80,42 @@ static __always_inline void read_identity(struct event *e, struct task_struct *t
 }
 
 /*
- * A process that is not in the table: the path of what it runs now is better than
- * nothing. Its arguments are not known.
+ * What a process runs, in s->process. Of one that is not in the table, the path of what it
+ * runs now is better than nothing; its arguments are not known, and false is returned.
  */
-static __always_inline void put_live_image(struct workspace *s, struct task_struct *task,
-					   struct process_spans *to)
+static __always_inline bool put_process(struct workspace *s, struct task_struct *task, __u32 tgid,
+					__u64 start)
 {
-	__u32 n;
+	struct process_spans *to = &s->process;
+	__u32 n, flags = RECORD_ARGS_TRUNCATED;
 
-	to->flags = RECORD_ARGS_TRUNCATED;
-	n = image_path(s, task, &to->flags);
+	if (find_image(s->id, tgid, start))
+		return true;
+	n = image_path(s, task, &flags);
 	put_string(&s->event, &to->executable, path_start(s, n), n);
 	to->invoked = to->executable;
+	to->args.offset = 0;
 	to->args.length = 0;
-	if (!n)
-		to->flags |= RECORD_EXECUTABLE_TRUNCATED;
-}
-
-/* What a process runs, by the process table; false if it is not there. */
-static __always_inline bool put_process(struct workspace *s, struct task_struct *task, __u32 tgid,
-					__u64 start, struct process_spans *to)
-{
-	if (put_image(&s->event, tgid, start, to))
-		return true;
-	put_live_image(s, task, to);
+	to->flags = flags | (n ? 0 : RECORD_EXECUTABLE_TRUNCATED);
 	return false;
 }
 
 static __always_inline void read_parent(struct workspace *s, struct task_struct *task)
 {
 	struct record *r = &s->event.record;
-	struct task_struct *parent = FOLLOW(task, real_parent);
-	struct process_spans to = {};
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct process_spans *to = &s->process;
 
 	r->parent_pid = BPF_CORE_READ(parent, tgid);
 	r->parent_start = BPF_CORE_READ(parent, group_leader, start_boottime);
-	if (!put_process(s, parent, r->parent_pid, r->parent_start, &to))
+	if (!put_process(s, parent, r->parent_pid, r->parent_start))
 		count(r->header.class, COUNTER_UNKNOWN_PARENTS);
-	r->parent_executable = to.executable;
-	r->parent_invoked = to.invoked;
-	r->parent_args = to.args;
-	if (to.flags & RECORD_EXECUTABLE_TRUNCATED)
+	r->parent_executable = to->executable;
+	r->parent_invoked = to->invoked;
+	r->parent_args = to->args;
+	if (to->flags & RECORD_EXECUTABLE_TRUNCATED)
 		r->header.flags |= RECORD_PARENT_EXECUTABLE_TRUNCATED;
-	if (to.flags & RECORD_ARGS_TRUNCATED)
+	if (to->flags & RECORD_ARGS_TRUNCATED)
 		r->header.flags |= RECORD_PARENT_ARGS_TRUNCATED;
 }
 
@@ -129,30 +123,55 @@ static __always_inline void read_parent(struct workspace *s, struct task_struct 
 static __always_inline void read_subject(struct workspace *s, struct task_struct *task)
 {
 	struct record *r = &s->event.record;
-	struct process_spans to = {};
+	struct process_spans *to = &s->process;
 
-	put_process(s, task, r->pid, r->start, &to);
-	r->executable = to.executable;
-	r->invoked = to.invoked;
-	r->args = to.args;
-	r->header.flags |= to.flags;
+	put_process(s, task, r->pid, r->start);
+	r->executable = to->executable;
+	r->invoked = to->invoked;
+	r->args = to->args;
+	r->header.flags |= to->flags;
 }
 
-/*
- * Adds to the event of a workspace the current process's parent and, unless it has just
- * executed it, what it runs itself. A global function, see workspace.h.
- */
-__noinline int read_process(__u32 workspace, bool executed)
+/* What is the same for all events of a process is read when it is needed. */
+enum event_part {
+	PART_IDENTITY = 1 << 0,
+	PART_SUBJECT = 1 << 1,
+	PART_PARENT = 1 << 2,
+	PARTS = PART_IDENTITY | PART_SUBJECT | PART_PARENT,
+};
+
+/* The parts that look-ups need. */
+static __always_inline __u32 parts_of(const struct looks *l)
+{
+	return (wants_identity(l) ? PART_IDENTITY : 0) |
+	       (wants_subject(l) ? PART_IDENTITY | PART_SUBJECT : 0) |
+	       (wants_parent(l) ? PART_PARENT : 0);
+}
+
+/* Adds parts that are not known yet to the event of a workspace. A global function, see
+ * workspace.h. */
+__noinline int read_parts(__u32 workspace, __u32 parts)
 {
 	struct workspace *s = workspace_of(workspace);
 	struct task_struct *task = current_task();
 
 	if (!s || !task)
 		return 0;
-	if (!executed)
+	parts &= ~s->known;
+	s->known |= parts;
+	if (parts & PART_IDENTITY)
+		read_identity(&s->event, task);
+	if (parts & PART_SUBJECT)
 		read_subject(s, task);
-	read_parent(s, task);
+	if (parts & PART_PARENT)
+		read_parent(s, task);
 	return 0;
+}
+
+static __always_inline void need_parts(struct workspace *s, __u32 parts)
+{
+	if (parts & ~s->known)
+		read_parts(s->id, parts);
 }
 
 #endif

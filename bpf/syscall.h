@@ -27,7 +27,7 @@
 
 static __always_inline bool is_compat(void)
 {
-	return FOLLOW(current_task(), thread_info.status) & TS_COMPAT;
+	return BPF_CORE_READ(current_task(), thread_info.status) & TS_COMPAT;
 }
 
 /* Argument n of the system call, counted from 1. */

@@ -10,41 +10,24 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * From 5.11 on the verifier knows what current_task gives, so that fields are read by
- * plain loads; before, each takes a call. The kernel's types tell, at load time. For each
- * plain load that it follows the verifier searches all types of the kernel, a millisecond
- * or more, so only what many events need is read by one.
+ * Not bpf_get_current_task_btf: for each pointer that the verifier follows it searches all
+ * types of the kernel, a millisecond or more.
  */
-#define TYPED_CURRENT bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)
-
 static __always_inline struct task_struct *current_task(void)
 {
-	if (TYPED_CURRENT)
-		return bpf_get_current_task_btf();
 	return (void *)bpf_get_current_task();
 }
 
-/* FOLLOW(task, a, b): task->a->b. */
-#define FOLLOW(task, ...)                                              \
-	({                                                             \
-		__typeof_unqual__(___arrow(task, __VA_ARGS__)) value_; \
-		if (TYPED_CURRENT)                                     \
-			value_ = ___arrow(task, __VA_ARGS__);          \
-		else                                                   \
-			value_ = BPF_CORE_READ(task, __VA_ARGS__);     \
-		value_;                                                \
-	})
-
 static __always_inline struct place root_of(struct task_struct *task)
 {
-	struct fs_struct *fs = FOLLOW(task, fs);
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 
 	return read_place(&fs->root);
 }
 
 static __always_inline struct place working_directory_of(struct task_struct *task)
 {
-	struct fs_struct *fs = FOLLOW(task, fs);
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 
 	return read_place(&fs->pwd);
 }
@@ -59,7 +42,7 @@ static __always_inline __u32 file_path_of(struct workspace *s, struct file *file
 /* The file behind a descriptor of the current task, as it stands now; NULL if there is none. */
 static __always_inline struct file *file_of_descriptor(struct task_struct *task, __u64 fd)
 {
-	struct fdtable *table = FOLLOW(task, files, fdt);
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files, *file = NULL;
 
 	if (!table || fd >= BPF_CORE_READ(table, max_fds))

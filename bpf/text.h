@@ -8,6 +8,7 @@
 #define BITTERN_TEXT_H
 
 #include "match.h"
+#include "record.h"
 
 #define EACH(byte) (0x0101010101010101ULL * (byte))
 
@@ -62,11 +63,21 @@ static __always_inline void try_gram(__u32 workspace, struct filter *filter, __u
 #define GRAM_STEP 8
 
 /*
- * GRAM_STEP bytes of the folded text as starts of grams. Past the end there are NULs, so
- * that a gram of four cut short by the end is the shorter gram. field is OF_CLASS; bit n-1 of
- * lengths says that grams of n bytes are in use.
+ * What several branches ask for is read from memory each time: of a register the verifier
+ * knows what it was in each branch before, and follows all combinations.
  */
-__noinline int hit_grams(__u32 workspace, __u32 field, __u32 lengths, __u32 from)
+#define REREAD(x) (*(volatile typeof(x) *)&(x))
+
+static __always_inline bool wants_gram(struct match_scratch *s, __u32 bytes)
+{
+	return REREAD(s->gram_lengths) & 1 << (bytes - 1);
+}
+
+/*
+ * GRAM_STEP bytes of the folded text as starts of grams. Past the end there are NULs, so
+ * that a gram of four cut short by the end is the shorter gram. field is OF_CLASS.
+ */
+__noinline int hit_grams(__u32 workspace, __u32 field, __u32 from)
 {
 	struct workspace *w = workspace_of(workspace);
 	__u32 which = FILTER_GRAMS;
@@ -80,11 +91,11 @@ __noinline int hit_grams(__u32 workspace, __u32 field, __u32 lengths, __u32 from
 	for (int j = 0; j < GRAM_STEP; j++) {
 		__u32 gram = low;
 
-		if (lengths & 1 << 3)
+		if (wants_gram(&w->match, 4))
 			try_gram(workspace, filter, field, gram);
-		if (lengths & 1 << 2)
+		if (wants_gram(&w->match, 3))
 			try_gram(workspace, filter, field, gram & 0xffffff);
-		if (lengths & 1 << 1)
+		if (wants_gram(&w->match, 2))
 			try_gram(workspace, filter, field, gram & 0xffff);
 		low = low >> 8 | high << 56;
 		high >>= 8;
@@ -101,46 +112,71 @@ static __always_inline __u32 text_hash(__u32 tag, __u64 word, __u32 length)
 	return word >> (64 - FILTER_BITS);
 }
 
-/* Whether any key of the tag may begin as the word does; lengths are of class_use. */
-static __always_inline bool may_begin(__u32 tag, __u64 word, __u32 lengths)
+#define GRAM_PAGE (16 * GRAM_STEP)
+
+/* GRAM_PAGE of them. */
+__noinline int page_grams(__u32 workspace, __u32 field, __u32 from)
+{
+	struct workspace *w = workspace_of(workspace);
+
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < GRAM_PAGE; i += GRAM_STEP) {
+		if (from + i >= REREAD(w->match.length))
+			break;
+		hit_grams(workspace, field, from + i);
+	}
+	return 0;
+}
+
+/*
+ * Whether any key of the tag may begin as the word does; lengths are of class_use. A global
+ * function, see workspace.h.
+ */
+__noinline int may_begin(__u32 tag, __u64 word, __u32 lengths)
 {
 	__u32 which = FILTER_TEXTS;
 	struct filter *filter = bpf_map_lookup_elem(&filters, &which);
 
 	if (!filter)
-		return true;
+		return 1;
 	for (__u32 n = FILTER_TEXT; n > 0; n--) {
 		if (lengths >> (n - 1) & 1 && may_hold(filter, text_hash(tag, word, n)))
-			return true;
+			return 1;
 	}
-	return false;
+	return 0;
+}
+
+/* How long the beginnings of keys are that the filter holds, of a field: of each way eight bits. */
+static __always_inline __u32 filtered_lengths(__u32 class, __u32 field)
+{
+	struct control_block *c = controls();
+
+	if (!c || class >= EVENT_CLASS_COUNT)
+		return ~0U;
+	return *(volatile __u64 *)&c->in_use[class].lengths[MASKED(field / 2, 7)] >>
+	       (field % 2 * 32);
 }
 
 /*
  * One look-up of the first (or, in reverse, last) KEY_TEXT bytes of a text. A global
  * function, see workspace.h.
  */
-__noinline int hit_text(__u32 workspace, __u32 field, __u32 way, __u32 length, __u32 lengths)
+__noinline int hit_text(__u32 workspace, __u32 field, __u32 way)
 {
 	struct workspace *w = workspace_of(workspace);
-	__u32 used = length < KEY_TEXT ? length : KEY_TEXT;
-	__u32 from = MASKED(length, WORK_BYTES - 1);
 	struct match_scratch *s;
-	__u64 word;
+	__u32 length, used;
 	__u8 *text;
 	__u32 *row;
 
 	if (!w)
 		return 0;
 	s = &w->match;
+	length = s->length;
+	used = length < KEY_TEXT ? length : KEY_TEXT;
 	text = way == WAY_FORWARD_FOLD || way == WAY_REVERSE_FOLD ? s->folded : s->text;
 	s->key.tag = OF_CLASS(s->class, field * WAYS + way);
-	if (way == WAY_FORWARD || way == WAY_FORWARD_FOLD)
-		word = *(__u64 *)&text[8];
-	else
-		word = __builtin_bswap64(*(__u64 *)&text[from]);
-	if (!may_begin(s->key.tag, word, lengths))
-		return 0;
 	if (way == WAY_FORWARD || way == WAY_FORWARD_FOLD) {
 		/* The NUL behind a shorter text is part of the key. */
 		s->key.bits = 32 + 8 * (used < KEY_TEXT ? used + 1 : used);
@@ -148,13 +184,10 @@ __noinline int hit_text(__u32 workspace, __u32 field, __u32 way, __u32 length, _
 			s->key.text[i] = *(__u64 *)&text[8 + 8 * i];
 	} else {
 		s->key.bits = 32 + 8 * used;
-		for (int i = 0; i < KEY_TEXT / 8; i++) {
-			__u32 at = MASKED(length - 8 * i, WORK_BYTES - 1);
-
-			s->key.text[i] = 0;
-			if (8 * i < length)
-				s->key.text[i] = __builtin_bswap64(*(__u64 *)&text[at]);
-		}
+		/* What is before a shorter text is no part of the key. */
+		for (int i = 0; i < KEY_TEXT / 8; i++)
+			s->key.text[i] = __builtin_bswap64(
+				*(__u64 *)&text[MASKED(length - 8 * i, WORK_BYTES - 1)]);
 	}
 	row = bpf_map_lookup_elem(&texts, &s->key);
 	if (row)
@@ -166,9 +199,9 @@ __noinline int hit_text(__u32 workspace, __u32 field, __u32 way, __u32 length, _
  * Puts a string where match_text looks for it. length is at most PATH_BYTES. NUL
  * follows it as far as a key, or the last word that is read, can reach.
  */
-static __always_inline void load_text(struct match_scratch *s, const void *value, __u32 length)
+static __always_inline void load_text(struct match_scratch *s, const void *value)
 {
-	__u32 tail = length & ~7U;
+	__u32 length = REREAD(s->length), tail = length & ~7U;
 
 	for (int i = 0; i <= KEY_TEXT / 8; i++)
 		*(__u64 *)&s->text[8 + MASKED(tail + 8 * i, WORK_BYTES - 1)] = 0;
@@ -228,44 +261,79 @@ __noinline int fold_text(__u32 workspace, __u32 length, bool args)
 	return 0;
 }
 
-static __always_inline void hit_way(__u32 workspace, __u32 field, __u32 way, __u32 length,
-				    __u64 lengths, __u32 wanted)
+/* The first eight bytes of a string, and the last eight backwards; NUL where it is shorter. */
+struct ends {
+	__u64 first, last;
+};
+
+/* Of the string that m describes, at the given offset of the event's data. */
+static __always_inline struct ends ends_of(struct match_scratch *m, struct event *e, __u32 offset)
 {
-	if (wanted & 1 << way)
-		hit_text(workspace, field, way, length, lengths >> (way * 8) & 0xff);
+	struct ends s = { .first = *(__u64 *)&e->data[MASKED(offset, DATA_BYTES - 1)] };
+	__u32 length = REREAD(m->length);
+
+	if (REREAD(m->args))
+		s.first = space8(s.first);
+	s.first = cut_word(s.first, length);
+	if (length < 8) {
+		s.last = s.first << (64 - 8 * length & 63);
+	} else {
+		s.last = *(__u64 *)&e->data[MASKED(offset + length - 8, DATA_BYTES - 1)];
+		if (REREAD(m->args))
+			s.last = space8(s.last);
+	}
+	s.last = __builtin_bswap64(s.last);
+	return s;
 }
 
-/*
- * All look-ups that are wanted of the string that load_text has put in place. args says
- * that it is arguments, separated by NUL, that read as a command line.
- */
-static __always_inline int match_text(struct workspace *w, __u32 field, __u32 length, bool args)
+static __always_inline bool wants_way(struct match_scratch *s, __u32 way)
 {
-	__u32 workspace = w->id, class = w->match.class, wanted, grams;
-	struct control_block *c = controls();
-	__u64 lengths;
+	return REREAD(s->ways) & 1 << way;
+}
 
-	if (!c || field >= KEY_STRING_FIELDS || class >= EVENT_CLASS_COUNT)
-		return 0;
-	wanted = w->match.looks.text >> (field * WAYS) & ((1 << WAYS) - 1);
-	grams = w->match.looks.gram >> (field * 4) & 0xf;
-	lengths = *(volatile __u64 *)&c->in_use[class].lengths[MASKED(field / 2, 7)] >>
-		  (field % 2 * 32);
+/* Takes a way back if the filter lets no string pass that begins as the word does. */
+static __always_inline void try_way(struct match_scratch *s, __u32 field, __u32 way, __u64 word,
+				    __u32 lengths)
+{
+	if (wants_way(s, way) &&
+	    !may_begin(OF_CLASS(s->class, field * WAYS + way), word, lengths >> (way * 8) & 0xff))
+		s->ways &= ~(1 << way);
+}
 
-	if (args || grams || wanted & (1 << WAY_FORWARD_FOLD | 1 << WAY_REVERSE_FOLD))
-		fold_text(workspace, length, args);
-	hit_way(workspace, field, WAY_FORWARD, length, lengths, wanted);
-	hit_way(workspace, field, WAY_FORWARD_FOLD, length, lengths, wanted);
-	hit_way(workspace, field, WAY_REVERSE, length, lengths, wanted);
-	hit_way(workspace, field, WAY_REVERSE_FOLD, length, lengths, wanted);
-	if (!grams)
-		return 0;
-	for (__u32 i = 0; i < PATH_BYTES; i += GRAM_STEP) {
-		if (i >= length)
+static __always_inline void try_ways(struct match_scratch *s, __u32 field, struct ends ends)
+{
+	__u32 lengths = filtered_lengths(s->class, field);
+
+	try_way(s, field, WAY_FORWARD, ends.first, lengths);
+	try_way(s, field, WAY_FORWARD_FOLD, fold8(ends.first), lengths);
+	try_way(s, field, WAY_REVERSE, ends.last, lengths);
+	try_way(s, field, WAY_REVERSE_FOLD, fold8(ends.last), lengths);
+}
+
+static __always_inline void match_way(__u32 workspace, struct match_scratch *s, __u32 field,
+				      __u32 way)
+{
+	if (wants_way(s, way))
+		hit_text(workspace, field, way);
+}
+
+/* The look-ups that are left of the string that load_text has put in place. */
+static __always_inline void match_text(__u32 workspace, struct match_scratch *s, __u32 field)
+{
+	if (REREAD(s->args) || REREAD(s->gram_lengths) ||
+	    REREAD(s->ways) & (1 << WAY_FORWARD_FOLD | 1 << WAY_REVERSE_FOLD))
+		fold_text(workspace, REREAD(s->length), REREAD(s->args));
+	match_way(workspace, s, field, WAY_FORWARD);
+	match_way(workspace, s, field, WAY_FORWARD_FOLD);
+	match_way(workspace, s, field, WAY_REVERSE);
+	match_way(workspace, s, field, WAY_REVERSE_FOLD);
+	if (!REREAD(s->gram_lengths))
+		return;
+	for (__u32 i = 0; i < PATH_BYTES; i += GRAM_PAGE) {
+		if (i >= REREAD(s->length))
 			break;
-		hit_grams(workspace, OF_CLASS(class, field), grams, i);
+		page_grams(workspace, OF_CLASS(s->class, field), i);
 	}
-	return 0;
 }
 
 __noinline int hit_number(__u32 workspace, __u32 field, __u64 value)
@@ -283,10 +351,14 @@ __noinline int hit_number(__u32 workspace, __u32 field, __u64 value)
 	return 0;
 }
 
-static __always_inline void match_number(struct workspace *w, __u64 in_use, __u32 field,
-					 __u64 value)
+static __always_inline bool wants_number(struct workspace *w, __u32 field)
 {
-	if (in_use >> field & 1)
+	return REREAD(w->match.looks.number) >> field & 1;
+}
+
+static __always_inline void match_number(struct workspace *w, __u32 field, __u64 value)
+{
+	if (wants_number(w, field))
 		hit_number(w->id, field, value);
 }
 

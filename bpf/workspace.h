@@ -26,9 +26,13 @@ struct match_scratch {
 	__u32 class;	    /* of the event that is judged */
 	__u32 led;	    /* not 0 once the first group of a clause has been hit */
 	struct looks looks; /* to be made now */
+	__u32 length;	    /* of the string that is looked up now */
+	__u32 ways;	    /* in which it is looked up: bits of enum key_way */
+	__u32 gram_lengths; /* bit n-1: grams of n bytes of it are looked up */
+	__u32 args;	    /* it is arguments, separated by NUL, that read as a command line */
 	__u64 versions[RECORD_VERSIONS];
 	struct text_key key;
-	/* Text under the window; eight bytes of NUL before it, and after it. */
+	/* Eight bytes before the text that is looked up, and after it. */
 	__u8 text[WORK_BYTES + 16];
 	__u8 folded[WORK_BYTES + 16];
 };
@@ -59,6 +63,9 @@ struct path_scratch {
 struct workspace {
 	__u32 users; /* 1 while it is taken */
 	__u32 id;    /* its key */
+	__u32 known; /* parts of the event that have been read, of enum event_part */
+	__u32 pad;
+	struct process_spans process; /* what find_image has put into the event */
 	struct match_scratch match;
 	struct event event;
 	struct path_scratch path;

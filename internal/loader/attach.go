@@ -1,9 +1,11 @@
 package loader
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -20,7 +22,7 @@ type Caps struct {
 // found because a rule needed them.
 func (k *Kernel) Caps(all bool) Caps {
 	caps := Caps{Hooks: slices.Clone(fixedHooks)}
-	if !k.seeded {
+	if !k.tracker.seedsArgs {
 		caps.Hooks[0].Misses = "arguments of processes that ran before (bpf_copy_from_user_task came with Linux 5.18)"
 	}
 	for _, class := range event.Classes() {
@@ -38,65 +40,85 @@ func (k *Kernel) Caps(all bool) Caps {
 	return caps
 }
 
-// share is what the programs of hooks, and the task iterator, have in common.
+// share makes what all programs have in common.
 func (k *Kernel) share(cfg Config) *host {
-	o := &k.objects
-	return &host{
+	m := &k.maps
+	h := &host{
 		maps: map[string]*ebpf.Map{
-			execMapCells: o.Cells, execMapControl: o.Control, execMapCounters: o.Counters, execMapFilters: o.Filters,
-			execMapGrams: o.Grams, execMapImages: o.Images, execMapMatches: o.Matches, execMapNoGroup: o.NoGroup,
-			execMapNumbers: o.Numbers, execMapProcesses: o.Processes, execMapRows: o.Rows, execMapSequences: o.Sequences,
-			execMapSlots: o.Slots, execMapTexts: o.Texts, execMapWatched: o.Watched, execMapWorkspaces: o.Workspaces,
+			execMapCells: m.Cells, execMapControl: m.Control, execMapCounters: m.Counters, execMapFilters: m.Filters,
+			execMapGrams: m.Grams, execMapImages: m.Images, execMapMatches: m.Matches, execMapNoGroup: m.NoGroup,
+			execMapNumbers: m.Numbers, execMapProcesses: m.Processes, execMapRows: m.Rows, execMapSequences: m.Sequences,
+			execMapSlots: m.Slots, execMapTexts: m.Texts, execMapWatched: m.Watched, execMapWorkspaces: m.Workspaces,
 		},
-		vars:  cfg.variables(),
-		types: new(kernelTypes),
+		vars:   cfg.variables(),
+		found:  cfg.Found,
+		cgroup: cfg.Cgroup,
 	}
-}
-
-// prepareHooks makes ready for finding hooks when rules need them.
-func (k *Kernel) prepareHooks(cfg Config) {
-	shared := k.share(cfg)
-	shared.found, shared.cgroup = cfg.Found, cfg.Cgroup
-	if shared.cgroup == "" {
+	h.vars[seedVarSeedWorkspace] = m.Workspaces.MaxEntries() - 1
+	if h.cgroup == "" {
 		// Without one, candidates that need it say so.
-		shared.cgroup, _ = cgroupRoot()
+		h.cgroup, _ = cgroupRoot()
 	}
-	for class := range sources {
-		k.hooks[class] = newClassHook(class, shared)
-	}
+	return h
 }
 
-// attach hooks the programs up. The process table is kept from the first fork on,
-// and only then filled with what runs already: so nothing falls between.
-func (k *Kernel) attach(cfg Config) error {
-	for _, p := range []*ebpf.Program{k.objects.OnExit, k.objects.OnFork, k.objects.OnExec} {
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err != nil {
-			return fmt.Errorf("attaching %s: %w", p, err)
-		}
-		k.links = append(k.links, l)
-	}
-	return k.seed(cfg)
+// tracker is the programs that keep the process table. They also see executions and exits.
+type tracker struct {
+	onExec, onExit, onFork *program
+	seed                   *program // the task iterator that fills the table
+	seedsArgs              bool     // it can read the arguments of what runs already
 }
 
-// seed runs the task iterator once.
-func (k *Kernel) seed(cfg Config) error {
-	shared := k.share(cfg)
-	shared.vars[seedVarSeedWorkspace] = k.objects.Workspaces.MaxEntries() - 1
+// loadTracker loads them at the same time.
+func loadTracker(exec *ebpf.CollectionSpec, h *host) (t tracker, err error) {
+	var loading sync.WaitGroup
+	var errs [4]error
+	loading.Go(func() { t.onExec, errs[0] = h.loadProgram(exec, "on_exec") })
+	loading.Go(func() { t.onExit, errs[1] = h.loadProgram(exec, "on_exit") })
+	loading.Go(func() { t.onFork, errs[2] = h.loadProgram(exec, "on_fork") })
+	loading.Go(func() { errs[3] = t.loadSeed(h) })
+	loading.Wait()
+	if err := cmp.Or(errs[:]...); err != nil {
+		t.close()
+		return tracker{}, explainLoadError(err)
+	}
+	return t, nil
+}
+
+func (t *tracker) loadSeed(h *host) error {
 	spec, err := loadSeed()
 	if err != nil {
 		return fmt.Errorf("reading the embedded programs: %w", err)
 	}
-	p, err := shared.loadProgram(spec, "seed")
-	k.seeded = err == nil
+	t.seed, err = h.loadProgram(spec, "seed")
+	t.seedsArgs = err == nil
 	if err != nil {
 		// Before 5.18 iterators don't sleep.
-		if p, err = shared.loadProgram(spec, "seed_without_args"); err != nil {
+		if t.seed, err = h.loadProgram(spec, "seed_without_args"); err != nil {
 			return fmt.Errorf("loading the task iterator: %w", err)
 		}
 	}
-	defer p.close()
-	it, err := link.AttachIter(link.IterOptions{Program: p.Program})
+	return nil
+}
+
+// attach hooks the programs up. The process table is kept from the first fork on,
+// and only then filled with what runs already: so nothing falls between.
+func (t *tracker) attach() (links []link.Link, err error) {
+	for _, p := range []*program{t.onExit, t.onFork, t.onExec} {
+		l, err := p.attach("")
+		if err != nil {
+			return links, fmt.Errorf("attaching %s: %w", p, err)
+		}
+		links = append(links, l)
+	}
+	return links, t.fill()
+}
+
+func (t *tracker) close() { closeAll([]*program{t.onExec, t.onExit, t.onFork, t.seed}) }
+
+// fill runs the task iterator once.
+func (t *tracker) fill() error {
+	it, err := link.AttachIter(link.IterOptions{Program: t.seed.Program})
 	if err != nil {
 		return fmt.Errorf("attaching the task iterator: %w", err)
 	}

@@ -87,9 +87,6 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 	for name, size := range sizes {
 		spec.Maps[name].MaxEntries = uint32(size)
 	}
-	if err := errors.Join(setVariables(spec, c.variables()), plainAtomics(spec)); err != nil {
-		return fmt.Errorf("configuring the programs: %w", err)
-	}
 	return nil
 }
 

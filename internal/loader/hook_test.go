@@ -185,7 +185,7 @@ func TestExecEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("plain: parent executable", ev.Parent.Executable, self)
-	if k.seeded {
+	if k.tracker.seedsArgs {
 		check("plain: parent's first argument", ev.Parent.Args[0], os.Args[0])
 	} else { // before 5.18
 		check("plain: parent's arguments are known", len(ev.Parent.Args) > 0 || !ev.Parent.CommandLineTruncated, false)

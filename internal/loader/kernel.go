@@ -26,9 +26,9 @@ import (
 // goroutines.
 type Kernel struct {
 	log     *slog.Logger
-	objects execObjects
-	links   []link.Link
-	seeded  bool // the process table knows the arguments of what ran before
+	maps    execMaps
+	tracker tracker
+	links   []link.Link // of the tracker
 	memory  []*words
 	grace   *gracePeriod
 	ring    *ring
@@ -76,8 +76,7 @@ func Open(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.prepareHooks(cfg)
-	if err := k.attach(cfg); err != nil {
+	if k.links, err = k.tracker.attach(); err != nil {
 		k.Stop()
 		return nil, errors.Join(err, k.Close())
 	}
@@ -106,8 +105,15 @@ func load(cfg Config) (_ *Kernel, err error) {
 	if err := cfg.apply(spec); err != nil {
 		return nil, err
 	}
-	if err := spec.LoadAndAssign(&k.objects, nil); err != nil {
+	if err := spec.LoadAndAssign(&k.maps, nil); err != nil {
 		return nil, explainLoadError(err)
+	}
+	shared := k.share(cfg)
+	if k.tracker, err = loadTracker(spec, shared); err != nil {
+		return nil, err
+	}
+	for class := range sources {
+		k.hooks[class] = newClassHook(class, shared)
 	}
 	if cfg.Cgroup != "" {
 		if err := k.watchCgroup(cfg.Cgroup); err != nil {
@@ -123,7 +129,7 @@ func load(cfg Config) (_ *Kernel, err error) {
 	if err := k.mapMemory(cfg.Slots); err != nil {
 		return nil, err
 	}
-	if k.ring, err = newRing(k.objects.Matches); err != nil {
+	if k.ring, err = newRing(k.maps.Matches); err != nil {
 		return nil, err
 	}
 	k.done.Go(k.reclaim)
@@ -133,7 +139,7 @@ func load(cfg Config) (_ *Kernel, err error) {
 // mapMemory maps the arrays that the writer changes in place.
 func (k *Kernel) mapMemory(slotsPerClass int) error {
 	mapped := make(map[*ebpf.Map]*words)
-	for _, m := range []*ebpf.Map{k.objects.Control, k.objects.Slots, k.objects.NoGroup, k.objects.Rows, k.objects.Cells, k.objects.Filters} {
+	for _, m := range []*ebpf.Map{k.maps.Control, k.maps.Slots, k.maps.NoGroup, k.maps.Rows, k.maps.Cells, k.maps.Filters} {
 		w, err := mapWords(m)
 		if err != nil {
 			return err
@@ -141,11 +147,11 @@ func (k *Kernel) mapMemory(slotsPerClass int) error {
 		mapped[m] = w
 		k.memory = append(k.memory, w)
 	}
-	k.control = mapped[k.objects.Control]
-	k.rows = newRowTable(mapped[k.objects.Rows], mapped[k.objects.Cells])
-	k.index = newIndex(&k.objects.execMaps, mapped[k.objects.Filters], k.control, k.rows)
+	k.control = mapped[k.maps.Control]
+	k.rows = newRowTable(mapped[k.maps.Rows], mapped[k.maps.Cells])
+	k.index = newIndex(&k.maps, mapped[k.maps.Filters], k.control, k.rows)
 	var err error
-	k.slots, err = newSlotTables(mapped[k.objects.Slots], mapped[k.objects.NoGroup], slotsPerClass, k.rows, k.index)
+	k.slots, err = newSlotTables(mapped[k.maps.Slots], mapped[k.maps.NoGroup], slotsPerClass, k.rows, k.index)
 	return err
 }
 
@@ -155,7 +161,7 @@ func (k *Kernel) watchCgroup(path string) error {
 		return fmt.Errorf("watching cgroup: %w", err)
 	}
 	k.cgroup = dir
-	if err := k.objects.Watched.Update(uint32(0), uint32(dir.Fd()), ebpf.UpdateAny); err != nil {
+	if err := k.maps.Watched.Update(uint32(0), uint32(dir.Fd()), ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("watching cgroup %s: %w (want a directory of a cgroup2 file system)", path, err)
 	}
 	return nil
@@ -206,8 +212,9 @@ func (k *Kernel) Close() error {
 	if k.cgroup != nil {
 		errs = append(errs, k.cgroup.Close())
 	}
-	if k.objects.Control != nil {
-		errs = append(errs, k.objects.Close())
+	k.tracker.close()
+	if k.maps.Control != nil {
+		errs = append(errs, k.maps.Close())
 	}
 	return errors.Join(errs...)
 }

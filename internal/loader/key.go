@@ -214,11 +214,14 @@ func (k indexKey) gramHash() uint32 {
 }
 
 // beginning returns how many bytes of a text its filter holds, and their hash, which is
-// text_hash of bpf/text.h.
+// text_hash of bpf/text.h. Of networks it holds whole bytes.
 func (k indexKey) beginning() (length, hash uint32) {
-	var b [8]byte
-	n := copy(b[:filterText], k.text)
-	word := binary.LittleEndian.Uint64(b[:])
+	key := k.kernelText()
+	n := min(filterText, int(key.Bits-32)/8)
+	word := key.Text[0]
+	if n < 8 {
+		word &= 1<<(8*n) - 1
+	}
 	word = (word ^ (uint64(k.tag)*8+uint64(n))*0x9e3779b97f4a7c15) * 0xd6e8feb86659fd93
 	return uint32(n), uint32(word >> (64 - filterBits))
 }

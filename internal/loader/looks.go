@@ -37,9 +37,6 @@ func (x *index) useFilter(key indexKey, by int) {
 	case gramTable:
 		x.useBit(x.filters, filterBit(execFilterOfFILTER_GRAMS, key.gramHash()), by)
 	case textTable:
-		if key.bits { // addresses are always looked up
-			return
-		}
 		length, hash := key.beginning()
 		field, way := key.bit()/uint32(execKeyWayWAYS), key.bit()%uint32(execKeyWayWAYS)
 		word := controlUse + classUseWords*int(key.class()) + lengthsWord + int(field/2)

@@ -15,10 +15,9 @@ import (
 func (h *classHook) probe() {
 	h.probing.Do(func() {
 		// Kept for all of the programs that are tried.
-		_, loadErr := h.host.types.borrow()
+		h.host.types.borrow()
 		defer h.host.types.giveBack()
-		object, err := h.from.load()
-		loadErr = cmp.Or(loadErr, err)
+		object, loadErr := h.from.load()
 		h.object = object
 		for _, c := range h.from.candidates {
 			err := cmp.Or(loadErr, passive(c))

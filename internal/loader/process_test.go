@@ -25,7 +25,7 @@ type image struct {
 func imageOf(t *testing.T, k *Kernel, pid int) (image, bool) {
 	t.Helper()
 	var p execProcess
-	err := k.objects.Processes.Lookup(uint32(pid), &p)
+	err := k.maps.Processes.Lookup(uint32(pid), &p)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return image{}, false
 	}
@@ -33,7 +33,7 @@ func imageOf(t *testing.T, k *Kernel, pid int) (image, bool) {
 		t.Fatal(err)
 	}
 	var i execImage
-	if err := k.objects.Images.Lookup(p.Image, &i); err != nil {
+	if err := k.maps.Images.Lookup(p.Image, &i); err != nil {
 		t.Fatal(err)
 	}
 	data := string(unsafe.Slice((*byte)(unsafe.Pointer(&i.Data[0])), len(i.Data)))
@@ -46,7 +46,7 @@ func imageOf(t *testing.T, k *Kernel, pid int) (image, bool) {
 func TestUnknownParent(t *testing.T) {
 	k, cgroup := openForTest(t, Config{})
 	everything(t, k)
-	if err := k.objects.Processes.Delete(uint32(os.Getpid())); err != nil {
+	if err := k.maps.Processes.Delete(uint32(os.Getpid())); err != nil {
 		t.Fatal(err)
 	}
 	mustRun(t, in(cgroup, exec.Command("/bin/true", "mark")))
@@ -88,7 +88,7 @@ func TestProcessTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !k.seeded { // before 5.18
+	if !k.tracker.seedsArgs { // before 5.18
 		cmdline = nil
 	}
 	if self.executable != executable || self.args != string(cmdline[:min(len(cmdline), 1024-len(executable))]) {
@@ -143,7 +143,7 @@ func TestProcessTable(t *testing.T) {
 	// What they ran is gone with the last of them.
 	var key execImageKey
 	var i execImage
-	for images := k.objects.Images.Iterate(); images.Next(&key, &i); {
+	for images := k.maps.Images.Iterate(); images.Next(&key, &i); {
 		if pid := int(key.Tgid); pid == during.Process.Pid || pid == before.Process.Pid {
 			t.Errorf("the image of process %d is still there, with %d references", pid, i.References)
 		}

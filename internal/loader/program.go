@@ -14,7 +14,7 @@ import (
 type host struct {
 	maps   map[string]*ebpf.Map
 	vars   map[string]any
-	types  *kernelTypes
+	types  kernelTypes
 	found  func(Hook) // see Config
 	cgroup string     // to attach programs of cgroups to; "" if there is none
 }
@@ -34,11 +34,8 @@ var errNotHere = errors.New("not on this architecture")
 // loadProgram loads one program of an object, which it leaves as it is, by itself, so that one that this kernel
 // refuses takes no other along.
 func (h *host) loadProgram(spec *ebpf.CollectionSpec, name string) (*program, error) {
-	types, err := h.types.borrow()
+	types := h.types.borrow()
 	defer h.types.giveBack()
-	if err != nil {
-		return nil, err
-	}
 	spec = spec.Copy()
 	only := spec.Programs[name]
 	if only == nil {
@@ -58,9 +55,7 @@ func (h *host) loadProgram(spec *ebpf.CollectionSpec, name string) (*program, er
 	if err := plainAtomics(spec); err != nil {
 		return nil, err
 	}
-	objects, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: shared, Programs: ebpf.ProgramOptions{KernelTypes: types},
-	})
+	objects, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared, Cache: types})
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (k *Kernel) Counters() (Counters, error) {
 	read := func(class event.Class, counter execCounter) (sum uint64) {
 		var perCPU []uint64
 		at := uint32(class)*uint32(execCounterCOUNTER_COUNT) + uint32(counter)
-		if e := k.objects.Counters.Lookup(at, &perCPU); e != nil && err == nil {
+		if e := k.maps.Counters.Lookup(at, &perCPU); e != nil && err == nil {
 			err = fmt.Errorf("reading kernel counter %d of %s: %w", counter, class, e)
 		}
 		for _, n := range perCPU {
@@ -68,7 +68,7 @@ func (k *Kernel) Counters() (Counters, error) {
 			LostSkipped:    skipped(k.programsOf(class)),
 		}
 	}
-	c.Untracked = read(event.ClassUnknown, execCounterCOUNTER_UNTRACKED) + skipped([]*ebpf.Program{k.objects.OnFork})
+	c.Untracked = read(event.ClassUnknown, execCounterCOUNTER_UNTRACKED) + skipped([]*ebpf.Program{k.tracker.onFork.Program})
 	return c, err
 }
 
@@ -77,9 +77,9 @@ func (k *Kernel) Counters() (Counters, error) {
 func (k *Kernel) programsOf(class event.Class) []*ebpf.Program {
 	switch class {
 	case event.ProcessExec:
-		return []*ebpf.Program{k.objects.OnExec}
+		return []*ebpf.Program{k.tracker.onExec.Program}
 	case event.ProcessExit:
-		return []*ebpf.Program{k.objects.OnExit}
+		return []*ebpf.Program{k.tracker.onExit.Program}
 	}
 	if h := k.hooks[class]; h != nil {
 		return h.loaded()
@@ -146,7 +146,7 @@ type ProgramInfo struct {
 // Programs lists the programs that this kernel takes, of all classes.
 func (k *Kernel) Programs() ([]ProgramInfo, error) {
 	var all []ProgramInfo
-	programs := []*ebpf.Program{k.objects.OnFork}
+	programs := []*ebpf.Program{k.tracker.onFork.Program}
 	k.Caps(true)
 	for _, class := range event.Classes() {
 		programs = append(programs, k.programsOf(class)...)
@@ -164,7 +164,7 @@ func (k *Kernel) Programs() ([]ProgramInfo, error) {
 
 // MapBytes is the memory that the kernel has charged for the maps, in bytes.
 func (k *Kernel) MapBytes() (uint64, error) {
-	o := &k.objects
+	o := &k.maps
 	var total uint64
 	for _, m := range []*ebpf.Map{
 		o.Cells, o.Control, o.Counters, o.Filters, o.Grams, o.Images, o.Matches, o.NoGroup, o.Numbers,

@@ -56,9 +56,9 @@ func newCourt(t testing.TB, k *Kernel) *court {
 		t.Fatal(err)
 	}
 	shared := map[string]*ebpf.Map{
-		"control": k.objects.Control, "slots": k.objects.Slots, "no_group": k.objects.NoGroup,
-		"rows": k.objects.Rows, "cells": k.objects.Cells, "filters": k.objects.Filters,
-		"texts": k.objects.Texts, "numbers": k.objects.Numbers, "grams": k.objects.Grams,
+		"control": k.maps.Control, "slots": k.maps.Slots, "no_group": k.maps.NoGroup,
+		"rows": k.maps.Rows, "cells": k.maps.Cells, "filters": k.maps.Filters,
+		"texts": k.maps.Texts, "numbers": k.maps.Numbers, "grams": k.maps.Grams,
 	}
 	for name, m := range shared {
 		spec.Maps[name].MaxEntries = m.MaxEntries()

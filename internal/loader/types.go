@@ -1,40 +1,49 @@
 package loader
 
 import (
-	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf/btf"
 )
 
+// keepTypes is how long the kernel's types are kept after the last program was loaded: the
+// hooks of several classes are found one soon after the other.
+const keepTypes = time.Second
+
 // kernelTypes are the types of the running kernel, by which programs are fitted to it. They
-// take megabytes, and time to read: so they are kept while hooks are being found, and no
-// longer.
+// take megabytes, and time to read: so they are read once for programs that are loaded
+// together, and not kept for longer.
 type kernelTypes struct {
 	mu    sync.Mutex
 	users int
-	spec  *btf.Spec
+	cache *btf.Cache
 }
 
-// borrow returns the types. The caller must call giveBack, whatever the result.
-func (k *kernelTypes) borrow() (*btf.Spec, error) {
+// borrow returns the types. The caller must call giveBack.
+func (k *kernelTypes) borrow() *btf.Cache {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.users++
-	if k.spec == nil {
-		spec, err := btf.LoadKernelSpec()
-		if err != nil {
-			return nil, fmt.Errorf("reading the kernel's types: %w", err)
-		}
-		k.spec = spec
+	if k.cache == nil {
+		k.cache = btf.NewCache()
 	}
-	return k.spec, nil
+	return k.cache
 }
 
 func (k *kernelTypes) giveBack() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.users--; k.users == 0 {
-		k.spec = nil
+		time.AfterFunc(keepTypes, k.drop)
+	}
+}
+
+// drop forgets the types unless somebody has borrowed them meanwhile.
+func (k *kernelTypes) drop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.users == 0 {
+		k.cache = nil
 	}
 }
