@@ -97,7 +97,7 @@ __noinline int match_data(__u32 workspace, __u32 field, __u32 offset, __u32 size
 	try_ways(m, field, ends_of(m, e, offset));
 	if (!REREAD(m->ways) && !REREAD(m->gram_lengths))
 		return 0;
-	load_text(m, &e->data[MASKED(offset, DATA_BYTES - 1)]);
+	load_text(s, &e->data[MASKED(offset, DATA_BYTES - 1)]);
 	match_text(workspace, m, field);
 	return 0;
 }

@@ -14,8 +14,10 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define DELETED	      " (deleted)"
-#define DELETED_BYTES ((long)sizeof(DELETED) - 1)
+/* " (deleted)", as words of eight bytes and of two */
+#define DELETED_HEAD  0x6574656c65642820ULL
+#define DELETED_TAIL  0x2964
+#define DELETED_BYTES 10
 
 /*
  * The kernel's own function is faster than a walk, but marks files that have no name any
@@ -32,7 +34,8 @@ static __always_inline bool put_d_path(struct workspace *s, struct file *file)
 		return false;
 	n--;
 	end = &e->data[MASKED(offset + n - DELETED_BYTES, DATA_BYTES - 1)];
-	if (n >= DELETED_BYTES && !__builtin_memcmp(end, DELETED, DELETED_BYTES))
+	if (n >= DELETED_BYTES && *(__u64 *)end == DELETED_HEAD &&
+	    *(__u16 *)(end + 8) == DELETED_TAIL)
 		return false;
 	end_string(e, &e->record.file_path, offset, n);
 	return true;

@@ -34,8 +34,9 @@
 #define CELL_PAGE  (CELL_CHUNK * 64)
 #define CELL_PAGES (GROUPS * MAX_BLOCKS / CELL_PAGE)
 
-static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
+static __always_inline void hit_cell(struct workspace *w, __u64 cell)
 {
+	struct match_scratch *s = &w->match;
 	__u32 bits = cell;
 	__u32 group = (cell >> 48) & (GROUPS - 1), block = (cell >> 32) & (MAX_BLOCKS - 1);
 	__u64 at = MASKED(group * MAX_BLOCKS | block, GROUPS * MAX_BLOCKS - 1);
@@ -45,14 +46,14 @@ static __always_inline void hit_cell(struct match_scratch *s, __u64 cell)
 		return;
 	if (!group)
 		s->led = 1;
-	if (!s->hits[at]) {
+	if (!w->hits.bits[at]) {
 		n = s->dirty_count;
 		if (n < GROUPS * MAX_BLOCKS) {
-			s->dirty[MASKED(n, GROUPS * MAX_BLOCKS - 1)] = at;
+			w->hits.dirty[MASKED(n, GROUPS * MAX_BLOCKS - 1)] = at;
 			s->dirty_count = n + 1;
 		}
 	}
-	s->hits[at] |= bits;
+	w->hits.bits[at] |= bits;
 }
 
 /* Hits cells from offset to end, at most CELL_CHUNK of them. */
@@ -71,7 +72,7 @@ __noinline int hit_cells(__u32 workspace, __u32 offset, __u32 end)
 		cell = bpf_map_lookup_elem(&cells, &at);
 		if (!cell)
 			break;
-		hit_cell(&w->match, *(volatile __u64 *)cell);
+		hit_cell(w, *(volatile __u64 *)cell);
 	}
 	return 0;
 }
@@ -105,7 +106,7 @@ __noinline int hit_row(__u32 workspace, __u32 row)
 	cell = bpf_map_lookup_elem(&cells, &offset);
 	if (!cell)
 		return 0;
-	hit_cell(&w->match, *(volatile __u64 *)cell);
+	hit_cell(w, *(volatile __u64 *)cell);
 	offset++;
 	for (__u32 i = 0; i < CELL_PAGES; i++, offset += CELL_PAGE) {
 		if (offset >= end)
@@ -166,14 +167,14 @@ __noinline int judge_block(__u32 workspace, __u32 number, __u64 epoch)
 	if (!w)
 		return 0;
 	s = &w->match;
-	alive = s->hits[block] & ~s->hits[GROUP_NOT * MAX_BLOCKS + block];
+	alive = w->hits.bits[block] & ~w->hits.bits[GROUP_NOT * MAX_BLOCKS + block];
 	for (__u32 g = 1; g < MAX_GROUPS; g++) {
 		__u64 at = g * MAX_BLOCKS + block;
 		__u32 key = (s->class * MAX_GROUPS + g) * (class_slots / SLOTS_PER_CELL) + block;
 		__u64 *none = bpf_map_lookup_elem(&no_group, &key);
 
 		if (none)
-			alive &= s->hits[at] | (__u32)*none;
+			alive &= w->hits.bits[at] | (__u32)*none;
 	}
 	first = s->class * class_slots + block * SLOTS_PER_CELL;
 	for (int n = 0; n < SLOTS_PER_CELL && alive; n++, alive &= alive - 1)
@@ -193,7 +194,7 @@ __noinline int judge_dirty(__u32 workspace, __u32 from, __u64 epoch)
 
 		if (at >= w->match.dirty_count)
 			break;
-		at = w->match.dirty[MASKED(at, GROUPS * MAX_BLOCKS - 1)];
+		at = w->hits.dirty[MASKED(at, GROUPS * MAX_BLOCKS - 1)];
 		if (at < MAX_BLOCKS) /* of group 0 */
 			judge_block(workspace, at, epoch);
 	}
@@ -212,8 +213,8 @@ __noinline int clean_dirty(__u32 workspace, __u32 from)
 
 		if (at >= w->match.dirty_count)
 			break;
-		at = w->match.dirty[MASKED(at, GROUPS * MAX_BLOCKS - 1)];
-		w->match.hits[MASKED(at, GROUPS * MAX_BLOCKS - 1)] = 0;
+		at = w->hits.dirty[MASKED(at, GROUPS * MAX_BLOCKS - 1)];
+		w->hits.bits[MASKED(at, GROUPS * MAX_BLOCKS - 1)] = 0;
 	}
 	return 0;
 }

@@ -86,8 +86,8 @@ __noinline int hit_grams(__u32 workspace, __u32 field, __u32 from)
 
 	if (!w || !filter)
 		return 0;
-	low = *(__u64 *)&w->match.folded[8 + at];
-	high = *(__u64 *)&w->match.folded[16 + at];
+	low = *(__u64 *)&w->text.folded[8 + at];
+	high = *(__u64 *)&w->text.folded[16 + at];
 	for (int j = 0; j < GRAM_STEP; j++) {
 		__u32 gram = low;
 
@@ -175,7 +175,7 @@ __noinline int hit_text(__u32 workspace, __u32 field, __u32 way)
 	s = &w->match;
 	length = s->length;
 	used = length < KEY_TEXT ? length : KEY_TEXT;
-	text = way == WAY_FORWARD_FOLD || way == WAY_REVERSE_FOLD ? s->folded : s->text;
+	text = way == WAY_FORWARD_FOLD || way == WAY_REVERSE_FOLD ? w->text.folded : w->text.plain;
 	s->key.tag = OF_CLASS(s->class, field * WAYS + way);
 	if (way == WAY_FORWARD || way == WAY_FORWARD_FOLD) {
 		/* The NUL behind a shorter text is part of the key. */
@@ -196,16 +196,16 @@ __noinline int hit_text(__u32 workspace, __u32 field, __u32 way)
 }
 
 /*
- * Puts a string where match_text looks for it. length is at most PATH_BYTES. NUL
- * follows it as far as a key, or the last word that is read, can reach.
+ * Puts the string where match_text looks for it. It has at most PATH_BYTES; NUL follows it as
+ * far as a key, or the last word that is read, can reach.
  */
-static __always_inline void load_text(struct match_scratch *s, const void *value)
+static __always_inline void load_text(struct workspace *w, const void *value)
 {
-	__u32 length = REREAD(s->length), tail = length & ~7U;
+	__u32 length = REREAD(w->match.length), tail = length & ~7U;
 
 	for (int i = 0; i <= KEY_TEXT / 8; i++)
-		*(__u64 *)&s->text[8 + MASKED(tail + 8 * i, WORK_BYTES - 1)] = 0;
-	bpf_probe_read_kernel(&s->text[8], MASKED(length, WORK_BYTES - 1), value);
+		*(__u64 *)&w->text.plain[8 + MASKED(tail + 8 * i, WORK_BYTES - 1)] = 0;
+	bpf_probe_read_kernel(&w->text.plain[8], MASKED(length, WORK_BYTES - 1), value);
 }
 
 #define FOLD_STEP 64
@@ -219,13 +219,13 @@ __noinline int fold_step(__u32 workspace, __u32 from, bool args)
 	if (!w)
 		return 0;
 	for (int i = 0; i < FOLD_STEP; i += 8) {
-		__u64 word = *(__u64 *)&w->match.text[8 + at + i];
+		__u64 word = *(__u64 *)&w->text.plain[8 + at + i];
 
 		if (args) {
 			word = space8(word);
-			*(__u64 *)&w->match.text[8 + at + i] = word;
+			*(__u64 *)&w->text.plain[8 + at + i] = word;
 		}
-		*(__u64 *)&w->match.folded[8 + at + i] = fold8(word);
+		*(__u64 *)&w->text.folded[8 + at + i] = fold8(word);
 	}
 	return 0;
 }
@@ -239,7 +239,7 @@ __noinline int end_text(__u32 workspace, __u32 length, bool folded)
 
 	if (!w)
 		return 0;
-	text = folded ? w->match.folded : w->match.text;
+	text = folded ? w->text.folded : w->text.plain;
 	for (int i = 0; i < 8; i++)
 		text[8 + MASKED(length + i, WORK_BYTES - 1)] = 0;
 	for (int i = 0; i <= KEY_TEXT / 8; i++)

@@ -19,8 +19,6 @@
 
 /* Where the matching of one event stands. */
 struct match_scratch {
-	__u32 hits[GROUPS * MAX_BLOCKS];  /* accumulators, zero between events */
-	__u16 dirty[GROUPS * MAX_BLOCKS]; /* indices of accumulators not zero */
 	__u32 dirty_count;
 	__u32 survivors;
 	__u32 class;	    /* of the event that is judged */
@@ -32,9 +30,18 @@ struct match_scratch {
 	__u32 args;	    /* it is arguments, separated by NUL, that read as a command line */
 	__u64 versions[RECORD_VERSIONS];
 	struct text_key key;
-	/* Eight bytes before the text that is looked up, and after it. */
-	__u8 text[WORK_BYTES + 16];
+};
+
+/* The string that is looked up, with eight bytes before and after it. */
+struct text_scratch {
+	__u8 plain[WORK_BYTES + 16];
 	__u8 folded[WORK_BYTES + 16];
+};
+
+/* Accumulators. */
+struct hit_scratch {
+	__u32 bits[GROUPS * MAX_BLOCKS];  /* zero between events */
+	__u16 dirty[GROUPS * MAX_BLOCKS]; /* indices of those not zero */
 };
 
 /* A record while it is put together. */
@@ -60,6 +67,7 @@ struct path_scratch {
 	struct path_walk walk;
 };
 
+/* What each event needs is near the beginning, where an instruction can name it. */
 struct workspace {
 	__u32 users; /* 1 while it is taken */
 	__u32 id;    /* its key */
@@ -68,6 +76,8 @@ struct workspace {
 	struct process_spans process; /* what find_image has put into the event */
 	struct match_scratch match;
 	struct event event;
+	struct text_scratch text;
+	struct hit_scratch hits;
 	struct path_scratch path;
 	struct image_draft image;
 };
