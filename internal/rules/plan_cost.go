@@ -1,9 +1,11 @@
 package rules
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"bittern/internal/event"
 )
@@ -175,6 +177,19 @@ var busyText = []string{
 	"python3", ".conf", ".json", ".so.", "config", "version", "--no-", "2>&1", " --", " -c ", "&& ", "localhost", "127.0.0.1",
 }
 
+// busyGrams are all grams of busyText.
+var busyGrams = sync.OnceValue(func() map[string]bool {
+	all := make(map[string]bool)
+	for _, text := range busyText {
+		for from := range len(text) {
+			for to := from + 1; to <= min(from+maxGram, len(text)); to++ {
+				all[text[from:to]] = true
+			}
+		}
+	}
+	return all
+})
+
 func gramCost(gram string) int {
 	return min(max(1<<max(31-gramRarity(gram), 0), 3*costMin), costMost)
 }
@@ -186,7 +201,7 @@ func gramRarity(gram string) int {
 	for i := range len(gram) {
 		rarity += byteRarity(gram[i])
 	}
-	if slices.ContainsFunc(busyText, func(busy string) bool { return strings.Contains(busy, gram) }) {
+	if busyGrams()[gram] {
 		rarity -= 7
 	}
 	return rarity
@@ -213,10 +228,11 @@ func byteRarity(c byte) int {
 // fewest events have, the first of several.
 func rarestGram(text string) string {
 	text = lowerASCII(text)
-	best := text[:maxGram]
-	for i := 1; i+maxGram <= len(text); i++ {
-		if gram := text[i : i+maxGram]; gramRarity(gram) > gramRarity(best) {
-			best = gram
+	best, most := "", math.MinInt
+	for i := range len(text) - maxGram + 1 {
+		gram := text[i : i+maxGram]
+		if rarity := gramRarity(gram); rarity > most {
+			best, most = gram, rarity
 		}
 	}
 	return best
