@@ -45,6 +45,9 @@ func acts() map[string]func(args []string) error {
 		"load-programs":   loadPrograms,
 		"load-module":     loadModule,
 		"load-again":      loadAgain,
+		"load-kernels":    loadKernels,
+		"exchange":        exchange,
+		"remove-itself":   removeItself,
 		"call-numbers":    callByNumbers,
 	}
 }
