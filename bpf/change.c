@@ -211,7 +211,7 @@ int BPF_PROG(on_change_sys_exit, struct pt_regs *regs, long ret)
 	if (ret < 0)
 		return 0;
 	compat = is_compat();
-	call = change_call_of(regs->orig_ax, compat);
+	call = change_call_of(number_of(regs), compat);
 	if (!call || !call->operation)
 		return 0;
 	if (call->how == BY_RESULT) {

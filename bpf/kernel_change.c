@@ -153,6 +153,8 @@ enum {
 	NR32_BPF = 357,
 };
 
+#define KEXEC_FILE_UNLOAD 0x1 /* include/uapi/linux/kexec.h */
+
 static __always_inline void judge_loaded(__u64 fd)
 {
 	struct file *file = file_of_descriptor(current_task(), fd);
@@ -170,7 +172,7 @@ static __always_inline void judge_loaded(__u64 fd)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_kernel_sys_exit, struct pt_regs *regs, long ret)
 {
-	__u64 number = regs->orig_ax;
+	__u32 number = number_of(regs);
 	bool compat;
 
 	if (ret < 0)
@@ -188,7 +190,8 @@ int BPF_PROG(on_kernel_sys_exit, struct pt_regs *regs, long ret)
 			   file_of_descriptor(current_task(), argument(regs, 1, compat)));
 	} else if (number == (compat ? NR32_KEXEC_LOAD : NR_KEXEC_LOAD)) {
 		judge_file(KERNEL_KEXEC, NULL);
-	} else if (number == NR_KEXEC_FILE_LOAD && !compat) {
+	} else if (number == NR_KEXEC_FILE_LOAD && !compat &&
+		   !(argument(regs, 5, compat) & KEXEC_FILE_UNLOAD)) {
 		judge_file(KERNEL_KEXEC,
 			   file_of_descriptor(current_task(), argument(regs, 1, compat)));
 	}

@@ -141,7 +141,7 @@ enum {
 
 static __always_inline bool is_accept(struct pt_regs *regs)
 {
-	switch (regs->orig_ax) {
+	switch (number_of(regs)) {
 	case NR_ACCEPT:
 	case NR_ACCEPT4:
 		return !is_compat();

@@ -332,7 +332,7 @@ static __always_inline void judge_call(struct pt_regs *regs, const struct privil
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_privilege_sys_exit, struct pt_regs *regs, long ret)
 {
-	__u64 number = regs->orig_ax;
+	__u32 number = number_of(regs);
 	const struct privilege_call *call;
 	bool compat;
 

@@ -30,6 +30,34 @@ static __always_inline bool is_compat(void)
 	return BPF_CORE_READ(current_task(), thread_info.status) & TS_COMPAT;
 }
 
+#define X32_BIT 0x40000000 /* arch/x86/include/uapi/asm/unistd.h */
+
+/*
+ * The number of the system call: the lower half of the register, since the kernel looks at no
+ * more (before 5.14, while its end is hooked). A call of the x32 ABI, which any process may
+ * make where the kernel has it, is the one of 64 bits that does the same.
+ */
+static __always_inline __u32 number_of(struct pt_regs *regs)
+{
+	__u32 number = regs->orig_ax;
+
+	if (!(number & X32_BIT))
+		return number;
+	number &= ~X32_BIT;
+	/* It has some of its own. */
+	switch (number) {
+	case 521: /* ptrace */
+		return 101;
+	case 528: /* kexec_load */
+		return 246;
+	case 539: /* process_vm_readv */
+		return 310;
+	case 540: /* process_vm_writev */
+		return 311;
+	}
+	return number;
+}
+
 /* Argument n of the system call, counted from 1. */
 static __always_inline __u64 argument(struct pt_regs *regs, __u32 n, bool compat)
 {
@@ -67,7 +95,7 @@ static __always_inline bool open_flags(struct pt_regs *regs, __u32 *flags)
 {
 	__u64 how = 0;
 
-	switch (regs->orig_ax) {
+	switch (number_of(regs)) {
 	case NR_OPEN:
 		*flags = regs->si;
 		return !is_compat();

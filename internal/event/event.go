@@ -65,7 +65,7 @@ type Process struct {
 	ExecutableTruncated       bool
 	CommandLineTruncated      bool
 	WorkingDirectoryTruncated bool
-	ExecutableDeleted         bool // the image's file has no name any more
+	ExecutableDeleted         bool // the image's file had no name any more when it was executed
 	ExecutableMemfd           bool // the image is an anonymous file of memfd_create(2)
 }
 

@@ -61,7 +61,7 @@ var fieldTable = [fieldCount]FieldInfo{
 
 	ProcessScript: {Name: "process.script", Kind: String, Classes: every,
 		Doc: "Path given to execve(2) if it was a script; process.executable is its interpreter then."},
-	ProcessExecutableDeleted: {Name: "process.executable.deleted", Kind: Bool, Classes: every, Doc: "The image's file had no name any more."},
+	ProcessExecutableDeleted: {Name: "process.executable.deleted", Kind: Bool, Classes: every, Doc: "The image's file had no name any more when it was executed."},
 	ProcessExecutableMemfd:   {Name: "process.executable.memfd", Kind: Bool, Classes: every, Doc: "The image is an anonymous file in memory, of memfd_create(2)."},
 	FieldContainerID:         {Name: "container.id", Kind: String, Classes: every, Doc: "Id of the container that the process is in, 64 hexadecimal digits; not known outside of containers."},
 

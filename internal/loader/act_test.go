@@ -1,12 +1,14 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -43,6 +45,10 @@ func acts() map[string]func(args []string) error {
 		"load-programs":   loadPrograms,
 		"load-module":     loadModule,
 		"load-again":      loadAgain,
+		"load-kernels":    loadKernels,
+		"exchange":        exchange,
+		"remove-itself":   removeItself,
+		"call-numbers":    callByNumbers,
 	}
 }
 
@@ -112,6 +118,68 @@ const anything = "  s: {process.pid: 0}\n  condition: not s"
 // atCallEnd reports whether a hook sees system calls when they end: what it says of paths
 // may then be what the process claims.
 func atCallEnd(h Hook) bool { return strings.Contains(h.Name, "tp_btf/sys_exit") }
+
+// lastResort leaves a class no hook but the last, at the end of system calls.
+func lastResort(t testing.TB, k *Kernel, class event.Class) {
+	t.Helper()
+	oneProcessor(t)
+	from := &k.hooks[class].from
+	from.candidates = from.candidates[len(from.candidates)-1:]
+}
+
+// bestAndLast tests with the best hook that a class has here, and with its last.
+func bestAndLast(t *testing.T, class event.Class, test func(t *testing.T, k *Kernel, cgroup *os.File)) {
+	requireHooks(t)
+	for _, which := range []string{"best", "last"} {
+		t.Run(which, func(t *testing.T) {
+			k, cgroup := openForTest(t, Config{})
+			if which == "last" {
+				lastResort(t, k, class)
+			}
+			test(t, k, cgroup)
+		})
+	}
+}
+
+// oneProcessor keeps this process, and what it starts, on one processor until the test ends. To
+// attach to the end of system calls the kernel changes code that every one of them runs: seen
+// on QEMU's software emulation, 6.12 and later then die of a breakpoint on the other processor.
+func oneProcessor(t testing.TB) {
+	t.Helper()
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range len(before) * 64 {
+		if before.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	keepOn(t, &one)
+	t.Cleanup(func() { keepOn(t, &before) })
+}
+
+// keepOn keeps the threads of this process on some processors. A thread starts where the one
+// that makes it is, so twice is enough.
+func keepOn(t testing.TB, cpus *unix.CPUSet) {
+	t.Helper()
+	for range 2 {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			id, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.SchedSetaffinity(id, cpus); err != nil && !errors.Is(err, unix.ESRCH) {
+				t.Fatal(err)
+			}
+		}
+	}
+}
 
 // mustMiss fails the test if a hook does not admit what it misses.
 func mustMiss(t testing.TB, h Hook, what string) {

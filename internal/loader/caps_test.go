@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 
 	"bittern/internal/event"
 	"bittern/internal/require"
@@ -87,6 +88,7 @@ func TestRefusalsNameARemedy(t *testing.T) {
 		{lsm, errPassive, "boot with bpf in the parameter lsm="},
 		{candidate{name: "fexit/x", least: "999.0"}, ebpf.ErrNotSupported, "run Linux 999.0 or later"},
 		{candidate{name: "cgroup/connect4", least: "4.17"}, errNoCgroup, "mount it: mount -t cgroup2 none /sys/fs/cgroup"},
+		{candidate{name: "fexit/x", least: "999.0"}, fmt.Errorf("loading: %w", unix.EPERM), "allow it: kernel lockdown, a seccomp filter or the container's runtime forbids it"},
 		{candidate{name: "tp_btf/sys_exit", least: "5.5"}, errNotHere, ""},
 	} {
 		if got := refusal(tc.c, tc.err); got.Remedy != tc.remedy || got.Name != tc.c.name || got.Reason == "" {

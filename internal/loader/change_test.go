@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"bittern/internal/event"
+	"bittern/internal/require"
 )
 
 // fileStep is one change of files in the working directory, and what must be said of it.
@@ -101,6 +103,14 @@ func change(args []string) error {
 	return nil
 }
 
+// exchange swaps the files a and b of the directory args[0].
+func exchange(args []string) error {
+	if err := os.Chdir(args[0]); err != nil {
+		return err
+	}
+	return unix.Renameat2(unix.AT_FDCWD, "a", unix.AT_FDCWD, "b", unix.RENAME_EXCHANGE)
+}
+
 // ofChange says what a file_change was, with paths below dir.
 func ofChange(dir string, ev *event.Event) string {
 	f := ev.File
@@ -162,4 +172,30 @@ func TestFileChanges(t *testing.T) {
 		want = append(want, line)
 	}
 	sameLines(t, got, want)
+}
+
+// TestExchange swaps two files, of which each gets the other's path.
+func TestExchange(t *testing.T) {
+	bestAndLast(t, event.FileChange, func(t *testing.T, k *Kernel, cgroup *os.File) {
+		dir := tempDir(t)
+		for _, name := range []string{"a", "b"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hook := watch(t, k, event.FileChange, "  s: {file.path|startswith: "+dir+"/}")
+		mustRun(t, in(cgroup, actCommand(t, "exchange", dir)))
+		if text, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(text) != "b" {
+			t.Errorf("a holds %q, %v: they were not swapped", text, err)
+		}
+		var got []string
+		for _, m := range drainMatches(t, k) {
+			got = append(got, ofChange(dir, m.Event))
+		}
+		want := []string{"rename a => b"}
+		if strings.HasPrefix(hook.Name, "lsm/") && require.OlderKernel(t, "5.19") {
+			want = []string{"rename b => a", "rename a => b"} // modules are asked for each
+		}
+		sameLines(t, got, want)
+	})
 }

@@ -18,9 +18,7 @@ import (
 // openForTest opens the kernel with its hooks, limited to a cgroup of the test's own.
 func openForTest(t testing.TB, cfg Config) (*Kernel, *os.File) {
 	t.Helper()
-	require.Kernel(t, LeastKernel)
-	require.Root(t)
-	require.BPF(t)
+	requireHooks(t)
 	dir := require.Cgroup(t)
 	cgroup, err := os.Open(dir)
 	if err != nil {
@@ -28,6 +26,13 @@ func openForTest(t testing.TB, cfg Config) (*Kernel, *os.File) {
 	}
 	t.Cleanup(func() { cgroup.Close() })
 	return openIn(t, dir, cfg), cgroup
+}
+
+func requireHooks(t testing.TB) {
+	t.Helper()
+	require.Kernel(t, LeastKernel)
+	require.Root(t)
+	require.BPF(t)
 }
 
 // openIn opens the kernel with its hooks, limited to a cgroup.

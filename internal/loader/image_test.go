@@ -117,6 +117,46 @@ func TestImages(t *testing.T) {
 	sameLines(t, got, want)
 }
 
+// removeItself opens the file args[0], once before it removes the file that it was executed
+// from and once after that.
+func removeItself(args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return errors.Join(opens(args[0]), os.Remove(self), opens(args[0]))
+}
+
+// TestImageRemovedLater: whether the file of an image was gone is told of when it was executed,
+// even after it is.
+func TestImageRemovedLater(t *testing.T) {
+	k, cgroup := openForTest(t, Config{})
+	dir := tempDir(t)
+	seen := filepath.Join(dir, "seen")
+	cmd := in(cgroup, actCommand(t, "remove-itself", seen))
+	copied := filepath.Join(dir, "copied")
+	copyFile(t, cmd.Path, copied)
+	cmd.Path = copied
+	if err := os.WriteFile(seen, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel has to know it too, to match it.
+	image := "{process.executable: " + copied + ", process.executable.deleted: false"
+	watch(t, k, event.FileOpen, "  s: "+image+", file.path: "+seen+"}")
+	watch(t, k, event.ProcessExit, "  s: "+image+"}")
+	mustRun(t, cmd)
+	if _, err := os.Stat(copied); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("it has not removed itself: %v", err)
+	}
+	var got []string
+	for _, m := range drainMatches(t, k) {
+		p := m.Event.Process
+		got = append(got, fmt.Sprintf("%s %s deleted %v", m.Event.Class, p.Executable, p.ExecutableDeleted))
+	}
+	said := " " + copied + " deleted false"
+	sameLines(t, got, []string{"file_open" + said, "file_open" + said, "process_exit" + said})
+}
+
 // TestCgroupPath: an event says in which cgroup it happened, by the last components of its path.
 func TestCgroupPath(t *testing.T) {
 	k, cgroup := openForTest(t, Config{})

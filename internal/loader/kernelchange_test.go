@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -58,19 +59,13 @@ func TestProgramLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRun(t, actCommand(t, "load-programs"))
-	var got []string
-	for _, m := range drainMatches(t, k) {
-		got = append(got, ofKernel(m.Event))
-	}
-	sameLines(t, got, []string{"bpf_program attack_socket socket_filter", "bpf_program attack_raw_tp raw_tracepoint"})
+	sameLines(t, kernelChanges(t, k), []string{"bpf_program attack_socket socket_filter", "bpf_program attack_raw_tp raw_tracepoint"})
 }
 
 // watchItself runs the test in a process of its own, in the cgroup that it is to watch.
 func watchItself(t *testing.T) {
 	t.Helper()
-	require.Kernel(t, LeastKernel)
-	require.Root(t)
-	require.BPF(t)
+	requireHooks(t)
 	dir := require.Cgroup(t)
 	cgroup, err := os.Open(dir)
 	if err != nil {
@@ -98,23 +93,29 @@ func loadModule(args []string) error {
 // TestModuleFiles has the kernel read a module from a file that holds none.
 func TestModuleFiles(t *testing.T) {
 	require.SpareModule(t)
-	k, cgroup := openForTest(t, Config{})
-	hook := watch(t, k, event.KernelChange, anything)
-	path := filepath.Join(tempDir(t), "bad.ko")
-	if err := os.WriteFile(path, []byte("no module"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	mustRun(t, in(cgroup, actCommand(t, "load-module", path)))
-	var got []string
+	bestAndLast(t, event.KernelChange, func(t *testing.T, k *Kernel, cgroup *os.File) {
+		hook := watch(t, k, event.KernelChange, anything)
+		path := filepath.Join(tempDir(t), "bad.ko")
+		if err := os.WriteFile(path, []byte("no module"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, in(cgroup, actCommand(t, "load-module", path)))
+		want := []string{"module_file " + path}
+		if atCallEnd(hook) {
+			mustMiss(t, hook, "what is refused")
+			want = nil
+		}
+		sameLines(t, kernelChanges(t, k), want)
+	})
+}
+
+// kernelChanges stops the kernel and says what each kernel_change was.
+func kernelChanges(t testing.TB, k *Kernel) (got []string) {
+	t.Helper()
 	for _, m := range drainMatches(t, k) {
 		got = append(got, ofKernel(m.Event))
 	}
-	want := []string{"module_file " + path}
-	if atCallEnd(hook) {
-		mustMiss(t, hook, "what is refused")
-		want = nil
-	}
-	sameLines(t, got, want)
+	return got
 }
 
 // loadAgain loads the module of the file args[0] anew.
@@ -133,13 +134,14 @@ func loadAgain(args []string) error {
 // TestModuleLoads loads a real module, which the machine must not need meanwhile.
 func TestModuleLoads(t *testing.T) {
 	path := require.SpareModule(t)
-	k, cgroup := openForTest(t, Config{})
-	watch(t, k, event.KernelChange, anything)
-	mustRun(t, in(cgroup, actCommand(t, "load-again", path)))
-	var got []string
-	for _, m := range drainMatches(t, k) {
-		got = append(got, ofKernel(m.Event))
-	}
-	name := filepath.Base(path)
-	sameLines(t, got, []string{"module_file " + path, "module_load " + name[:len(name)-len(".ko")]})
+	bestAndLast(t, event.KernelChange, func(t *testing.T, k *Kernel, cgroup *os.File) {
+		hook := watch(t, k, event.KernelChange, anything)
+		mustRun(t, in(cgroup, actCommand(t, "load-again", path)))
+		name := filepath.Base(path)
+		want := []string{"module_file " + path, "module_load " + name[:len(name)-len(".ko")]}
+		if atCallEnd(hook) { // the file is told of when all is done
+			slices.Reverse(want)
+		}
+		sameLines(t, kernelChanges(t, k), want)
+	})
 }

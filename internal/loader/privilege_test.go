@@ -119,8 +119,25 @@ func trace([]string) error {
 			return err
 		}
 		fmt.Println("/proc/mem", pid, "cat")
+		if err := takeDescriptor(pid); err != nil {
+			return err
+		}
+		fmt.Println("pidfd_getfd", pid, "cat")
 		return errors.Join(memory.Close(), stdin.Close(), cat.Wait(), beTraced())
 	})
+}
+
+// takeDescriptor takes the standard output of a process.
+func takeDescriptor(pid int) error {
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.PidfdGetfd(process, 1, 0)
+	if err != nil {
+		return errors.Join(err, unix.Close(process))
+	}
+	return errors.Join(unix.Close(fd), unix.Close(process))
 }
 
 // beTraced starts a program that asks to be traced, and lets it go.
@@ -199,6 +216,11 @@ func TestTraces(t *testing.T) {
 				mustMiss(t, hook, "processes traced through /proc")
 				continue
 			}
+		case "pidfd_getfd":
+			if atCallEnd(hook) {
+				mustMiss(t, hook, "by pidfd_getfd")
+				continue
+			}
 		case "process_vm_readv":
 			if atCallEnd(hook) && words[3] != "true" {
 				continue // at its end a call that fails is not seen
@@ -206,7 +228,7 @@ func TestTraces(t *testing.T) {
 		}
 		want = append(want, words[1]+" "+image)
 	}
-	if len(said) != 5 || !slices.ContainsFunc(want, func(s string) bool { return strings.HasSuffix(s, cat) }) {
+	if len(said) != 6 || !slices.ContainsFunc(want, func(s string) bool { return strings.HasSuffix(s, cat) }) {
 		t.Fatalf("it printed %q", said)
 	}
 	sameLines(t, got, want)

@@ -55,8 +55,8 @@ func TestDescriptorRace(t *testing.T) {
 	if atCallEnd(hook) {
 		mustMiss(t, hook, "replaces the descriptor")
 		t.Logf("%d of %d opens were reported", n, opened)
-		if n > opened {
-			t.Errorf("%d opens were reported, want %d at most", n, opened)
+		if n > opened || n < opened/2 { // it is not that often that the other thread is in time
+			t.Errorf("%d opens were reported, want %d at most, and not much less", n, opened)
 		}
 		return
 	}

@@ -94,7 +94,7 @@ var sources = map[event.Class]source{
 		privilegesBy("lsm"), privilegesBy("fexit"),
 		{
 			name: "tp_btf/sys_exit", least: "5.5", programs: []string{"on_privilege_sys_exit"},
-			misses: "the ids before; processes traced through /proc, or cloned into new namespaces by clone3; mount points are what the process's memory says after the call; " + costsEveryCall,
+			misses: "the ids before; processes traced through /proc or by pidfd_getfd, or cloned into new namespaces by clone3; mount points are what the process's memory says after the call; " + costsEveryCall,
 		},
 	}, keepCapabilities},
 

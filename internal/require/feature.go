@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,32 @@ func spareModule() (string, error) {
 		return "", fmt.Errorf("looking for modules: none in %s", spareModules)
 	}
 	return files[0], nil
+}
+
+// Kexec needs a kernel that loads another one to boot next, with none loaded yet. Only guests
+// are asked for it: what loads one may not come to the unloading.
+func Kexec(t T) {
+	t.Helper()
+	if err := spareKexec(); err != nil {
+		unmet(t, "kexec", err)
+	}
+}
+
+func spareKexec() error {
+	if _, err := os.Stat(spareModules); err != nil {
+		return fmt.Errorf("looking for a guest to load a kernel in: %w", err)
+	}
+	// A kernel that is built without has neither.
+	for _, name := range []string{"/sys/kernel/kexec_loaded", "/proc/sys/kernel/kexec_load_disabled"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return fmt.Errorf("looking for kexec: %w", err)
+		}
+		if value := strings.TrimSpace(string(text)); value != "0" {
+			return fmt.Errorf("looking for kexec: %s is %s, not 0", name, value)
+		}
+	}
+	return nil
 }
 
 // IOUring needs io_uring, which a kernel may lack, and a setting or a container's runtime forbid.
