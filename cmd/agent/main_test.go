@@ -24,9 +24,10 @@ func TestMain(m *testing.M) {
 			paths: paths{
 				config: filepath.Join(root, "etc/bittern.yaml"), rules: filepath.Join(root, "etc/rules"),
 				state: filepath.Join(root, "state"),
+				pins:  noPins,
 			},
 		}))
-	}, "connect": connect, "act": act})
+	}, "connect": connect, "act": act, "hold": hold})
 }
 
 // connect is what the test's program does under this name: it connects to the

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,9 @@ change is live at once. A file that is wrong changes nothing: the log says what 
 wrong with file, line and column, and the last good version of the rule stays live.
 
 The first SIGINT or SIGTERM stops the agent after all that the kernel has handed
-over is printed; the second one ends it at once.
+over is printed; the second one ends it at once. An agent that is killed leaves the
+kernel at work: the next one takes over without a gap and prints what happened in
+between. With --keep a stop does the same; "bittern unload" ends it for good.
 
 It needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, and
 Linux 5.10 or later with BTF.
@@ -64,9 +67,13 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	cfg := agent.Config{
 		Rules:  func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
 		Kernel: loader.Config{Cgroup: s.cgroup, Slots: s.slots, RingBytes: s.ringBytes, Log: log.With("component", "kernel")},
+		Keep:   s.keep,
 		Output: a.out,
 		Colour: colour(a.out),
 		Log:    log,
+	}
+	if s.pins != noPins {
+		cfg.Kernel.Pins, cfg.Kernel.Journal, cfg.Kernel.Restore = s.pins, filepath.Join(s.state, "journal"), agent.Restore
 	}
 	if err := cfg.Kernel.Validate(); err != nil {
 		return usagef(cmd, "%w", err)

@@ -21,7 +21,11 @@ type paths struct {
 	config string // file, read if it exists
 	rules  string // directory, used if it exists
 	state  string // directory, made if it is needed
+	pins   string // directory, made if it is needed
 }
+
+// noPins is the name of no directory of pins.
+const noPins = "off"
 
 // settings are all that can be set: by a flag, by an environment variable, by a
 // key of the configuration file, or not at all, in this order.
@@ -31,6 +35,8 @@ type settings struct {
 	state     string
 	output    string
 	cgroup    string
+	pins      string
+	keep      bool
 	logLevel  string
 	logFormat string
 	slots     int
@@ -47,6 +53,8 @@ func newSettings(p paths) *settings {
 	f.StringVar(&s.state, "state", p.state, "`directory` for what Bittern keeps")
 	f.Var(newChoice(&s.output, "auto", "auto", "text", "json"), "output", "`form` of detections: text, json, or auto: text on a terminal, else json")
 	f.StringVar(&s.cgroup, "cgroup", "", "watch only processes of this cgroup v2 `directory` and those below it")
+	f.StringVar(&s.pins, "pins", p.pins, "`directory` of the BPF file system for what goes on when the agent is killed, until it runs again; "+noPins+" is none")
+	f.BoolVar(&s.keep, "keep", false, "go on in the kernel after a stop as well, until the agent runs again or bittern unload")
 	f.Var(newChoice(&s.logLevel, "info", "debug", "info", "warn", "error"), "log-level", "least `level` to log: debug, info, warn or error")
 	f.Var(newChoice(&s.logFormat, "text", "text", "json"), "log-format", "`form` of the log: text or json")
 	f.Var(newWhole(&s.slots, 8192), "slots", "`number` of clauses of rules that fit into the kernel")
@@ -66,7 +74,7 @@ func (s *settings) addTo(cmd *cobra.Command, names ...string) {
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp))
 		}
 		switch f.Name {
-		case "rules", "state", "cgroup":
+		case "rules", "state", "cgroup", "pins":
 			_ = cmd.MarkFlagDirname(f.Name)
 		case "config":
 			_ = cmd.MarkFlagFilename(f.Name, "yaml", "yml")

@@ -20,7 +20,7 @@ func TestSettingsAreDocumented(t *testing.T) {
 	for line := range strings.Lines(string(doc)) {
 		if name, ok := strings.CutPrefix(line, "| `--"); ok {
 			name, _, _ = strings.Cut(name, " ")
-			rows[name] = line
+			rows[strings.TrimRight(name, "`")] = line
 		}
 	}
 	s := newSettings(paths{state: "/var/lib/bittern"})

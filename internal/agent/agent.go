@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -44,9 +45,12 @@ type Agent struct {
 	kernel   *loader.Kernel
 	pipeline *pipeline
 	gaps     *gapReporter
-	stopRule context.CancelFunc
-	reading  sync.WaitGroup // the pipeline
-	others   sync.WaitGroup // committer and gap reporter
+	began    time.Time
+	// undecodable are those records that have been reported lost. The gap reporter's.
+	undecodable uint64
+	stopRule    context.CancelFunc
+	reading     sync.WaitGroup // the pipeline
+	others      sync.WaitGroup // committer and gap reporter
 }
 
 // New makes an agent that is not started.
@@ -99,7 +103,7 @@ func (a *Agent) Start() error {
 		return nil
 	}
 	a.started = true
-	begin := time.Now()
+	a.began = time.Now()
 
 	// First of all: nothing is written by an agent that can't run.
 	if err := loader.CheckCapabilities(); err != nil {
@@ -120,8 +124,6 @@ func (a *Agent) Start() error {
 		a.reportHook(hook)
 	}
 	snapshot, changes := a.store.Subscribe()
-	a.startReading(catalogue, host)
-
 	c := newCommitter(a.kernel, a.staleIn, a.cfg.Log.With("component", "rules"))
 	for _, source := range a.store.Problems() {
 		c.reject(rules.Change{Kind: rules.Rejected, Problems: source.Problems})
@@ -129,10 +131,17 @@ func (a *Agent) Start() error {
 	if err := c.load(snapshot); err != nil {
 		return err
 	}
+	// With all rules, so that what another agent's programs have judged until now goes on to ours.
+	if err := a.kernel.Attach(); err != nil {
+		return err
+	}
+	if err := a.startReading(catalogue, host); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
-	a.report(c.summary(), time.Since(begin))
+	a.report(c.summary(), time.Since(a.began))
 	// Compiling all rules takes several times the memory that they keep.
 	debug.FreeOSMemory()
 	return nil
@@ -142,7 +151,7 @@ func (a *Agent) Start() error {
 func (a *Agent) open(catalogue *attack.Catalogue) error {
 	var kernelErr, rulesErr error
 	var opening sync.WaitGroup
-	opening.Go(func() { a.kernel, kernelErr = loader.Open(a.cfg.Kernel) })
+	opening.Go(func() { a.kernel, kernelErr = loader.Load(a.cfg.Kernel) })
 	opening.Go(func() {
 		if a.rulesDir, rulesErr = a.cfg.Rules(); rulesErr == nil {
 			a.store, rulesErr = fsstore.Open(fsstore.Config{Dir: a.rulesDir, Parse: Parser(catalogue), Logger: a.cfg.Log})
@@ -154,19 +163,24 @@ func (a *Agent) open(catalogue *attack.Catalogue) error {
 }
 
 // startReading starts what turns matches into output.
-func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) {
+func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) error {
 	out := newSink(a.cfg.Output, a.cfg.Format, a.cfg.Colour)
+	before, err := writtenBefore(a.cfg.Output)
+	if err != nil {
+		return err
+	}
 	a.pipeline = &pipeline{
-		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue,
+		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue, before: before,
 		log: a.cfg.Log.With("component", "events"),
 	}
-	a.gaps = newGapReporter(a.losses, out, host, a.cfg.Log.With("component", "losses"), time.Now)
+	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, out, before, host, a.cfg.Log.With("component", "losses"), time.Now)
 	a.reading.Go(func() { a.fail(a.pipeline.run()) })
 	a.others.Go(func() {
 		ticker := time.NewTicker(lossPoll)
 		defer ticker.Stop()
 		a.fail(a.gaps.run(ticker.C, a.quit))
 	})
+	return nil
 }
 
 // report says what has been started.
@@ -221,7 +235,11 @@ func (a *Agent) Stop() error {
 		return errors.Join(errs...)
 	}
 	a.others.Wait()
-	a.kernel.Stop()
+	if a.cfg.Keep {
+		a.kernel.Leave()
+	} else {
+		a.kernel.Stop()
+	}
 	a.reading.Wait()
 	if a.gaps != nil {
 		// What was lost since the last look, while the hooks were still there.
@@ -257,19 +275,24 @@ func (a *Agent) fail(err error) {
 	a.first.Do(func() { a.failed <- err })
 }
 
-// losses are all counters of records that never became detections.
+// losses are all records that never became detections and have not been reported.
 func (a *Agent) losses() ([]loss, error) {
-	counters, err := a.kernel.Counters()
+	found, err := a.kernel.Losses()
 	if err != nil {
 		return nil, err
 	}
-	all := []loss{{reason: "record_undecodable", count: a.pipeline.stats().Undecodable}}
-	for _, class := range event.Classes() {
-		lost := counters.Classes[class]
-		all = append(all,
-			loss{reason: "ring_full", class: class, count: lost.LostRingFull},
-			loss{reason: "busy", class: class, count: lost.LostBusy},
-			loss{reason: "skipped", class: class, count: lost.LostSkipped})
+	all := make([]loss, 0, len(found)+1)
+	for _, l := range found {
+		all = append(all, loss{
+			reason: l.Reason.String(), class: l.Class, count: l.New, reported: l.Reported,
+			id: []any{l.Instance.ID, l.Class, l.Reason, l.Total},
+		})
+	}
+	if n := a.pipeline.stats().Undecodable - a.undecodable; n > 0 {
+		all = append(all, loss{
+			reason: "record_undecodable", count: n, reported: func() { a.undecodable += n },
+			id: []any{os.Getpid(), a.began, a.undecodable + n},
+		})
 	}
 	return all, nil
 }

@@ -16,6 +16,8 @@ type Config struct {
 	Kernel loader.Config // its Log may be left out
 	Output io.Writer     // detections and gap records, and nothing else
 	Format Format
+	// Keep says that a Stop leaves the kernel's side to the next agent, if Kernel.Pins allows it.
+	Keep   bool
 	Colour bool // of text; for terminals
 	Log    *slog.Logger
 }

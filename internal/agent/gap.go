@@ -8,33 +8,29 @@ import (
 	"bittern/internal/event"
 )
 
-// loss is one counter of records that never became detections.
+// loss is records that never became detections, and have not been reported.
 type loss struct {
-	reason string
-	class  event.Class // ClassUnknown: any
-	count  uint64      // since the start
-}
-
-// lossKey tells counters apart.
-type lossKey struct {
-	reason string
-	class  event.Class
+	reason   string
+	class    event.Class // ClassUnknown: any
+	count    uint64
+	id       []any  // names it for good
+	reported func() // to be called once it has been
 }
 
 // gapReporter says in the output itself what is missing from it.
 type gapReporter struct {
 	losses func() ([]loss, error)
+	done   func() error // all losses have been reported
 	sink   recordWriter
+	before written // by the agents before us
 	host   *event.Host
 	log    *slog.Logger
 	now    func() time.Time
-
-	seen   map[lossKey]uint64
 	looked time.Time // when the counters were read last
 }
 
-func newGapReporter(losses func() ([]loss, error), out recordWriter, host *event.Host, log *slog.Logger, now func() time.Time) *gapReporter {
-	return &gapReporter{losses: losses, sink: out, host: host, log: log, now: now, seen: make(map[lossKey]uint64), looked: now()}
+func newGapReporter(losses func() ([]loss, error), done func() error, out recordWriter, before written, host *event.Host, log *slog.Logger, now func() time.Time) *gapReporter {
+	return &gapReporter{losses: losses, done: done, sink: out, before: before, host: host, log: log, now: now, looked: now()}
 }
 
 // run polls at each tick until quit is closed. That the counters can't be read is
@@ -52,7 +48,7 @@ func (g *gapReporter) run(ticks <-chan time.Time, quit <-chan struct{}) error {
 	}
 }
 
-// poll writes a gap record for each reason and class whose counter has grown.
+// poll writes a gap record for each loss.
 func (g *gapReporter) poll() error {
 	losses, err := g.losses()
 	if err != nil {
@@ -60,18 +56,15 @@ func (g *gapReporter) poll() error {
 	}
 	now := g.now()
 	for _, l := range losses {
-		key := lossKey{l.reason, l.class}
-		grown := l.count - g.seen[key]
-		if grown == 0 {
-			continue
+		g.log.Warn("records lost", "reason", l.reason, "class", l.class.String(), "count", l.count)
+		gap := &event.Gap{ID: event.NewID(now, l.id...), Class: l.class, Count: l.count, Reason: l.reason, First: g.looked, Last: now, Host: g.host}
+		if !g.before.has(gap.ID) {
+			if err := g.sink.Write(gap); err != nil {
+				return err
+			}
 		}
-		g.log.Warn("records lost", "reason", l.reason, "class", l.class.String(), "count", grown)
-		gap := &event.Gap{ID: event.NewID(now), Class: l.class, Count: grown, Reason: l.reason, First: g.looked, Last: now, Host: g.host}
-		if err := g.sink.Write(gap); err != nil {
-			return err
-		}
-		g.seen[key] = l.count
+		l.reported()
 	}
 	g.looked = now
-	return nil
+	return g.done()
 }

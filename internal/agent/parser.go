@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+
 	"bittern/internal/attack"
 	"bittern/internal/rules"
 )
@@ -25,4 +27,16 @@ func (a attackIDs) Check(id string) (replacement string, status rules.AttackStat
 		return replacement, rules.AttackDeprecated
 	}
 	return replacement, rules.AttackUnknown
+}
+
+// Restore reads the document of a rule that another agent has had. Its ATT&CK ids were checked
+// then.
+func Restore(document []byte) (*rules.Rule, error) {
+	file := rules.Parse("a rule of the agent before", document, rules.Options{MaxBytes: len(document)})
+	for _, d := range file.Documents {
+		if d.Rule != nil {
+			return d.Rule, nil
+		}
+	}
+	return nil, fmt.Errorf("reading a rule of the agent before: %w", file.AllProblems())
 }

@@ -30,6 +30,7 @@ type pipeline struct {
 	users     *users
 	host      *event.Host
 	catalogue *attack.Catalogue
+	before    written // by the agents before us
 	log       *slog.Logger
 
 	detections, prefiltered, undecodable atomic.Uint64
@@ -75,7 +76,11 @@ func (p *pipeline) judge(m loader.Match) error {
 			p.prefiltered.Add(1)
 			continue
 		}
-		if err := p.sink.Write(p.detection(m.Event, r)); err != nil {
+		d := p.detection(m, r)
+		if m.Inherited && p.before.has(d.ID) {
+			continue
+		}
+		if err := p.sink.Write(d); err != nil {
 			return err
 		}
 		p.detections.Add(1)
@@ -93,9 +98,10 @@ func (p *pipeline) enrich(ev *event.Event) {
 	}
 }
 
-func (p *pipeline) detection(ev *event.Event, r *rules.Rule) *event.Detection {
+func (p *pipeline) detection(m loader.Match, r *rules.Rule) *event.Detection {
+	ev := m.Event
 	return &event.Detection{
-		ID:    event.NewID(ev.Time),
+		ID:    event.NewID(ev.Time, p.host.BootID, m.Instance, ev.Class, ev.CPU, ev.Sequence, r.ID, r.Hash),
 		Event: ev,
 		Rule: event.Rule{
 			ID: r.ID, Version: r.Version, Name: r.Name, Description: r.Description,

@@ -129,11 +129,24 @@ func TestGaps(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	var ring, undecodable uint64
 	var failure error
-	losses := func() ([]loss, error) {
-		return []loss{{"ring_full", event.ProcessExec, ring}, {"ring_full", event.FileOpen, 2 * ring}, {"record_undecodable", event.ClassUnknown, undecodable}}, failure
+	reported := make(map[event.Class]uint64)
+	losses := func() (all []loss, err error) {
+		for class, total := range map[event.Class]uint64{event.ProcessExec: ring, event.FileOpen: 2 * ring, event.ClassUnknown: undecodable} {
+			reason := "ring_full"
+			if class == event.ClassUnknown {
+				reason = "record_undecodable"
+			}
+			if n := total - reported[class]; n > 0 {
+				all = append(all, loss{reason, class, n, []any{class, total}, func() { reported[class] = total }})
+			}
+		}
+		// The class that is not known comes last.
+		slices.SortFunc(all, func(a, b loss) int { return int(uint8(a.class)-1) - int(uint8(b.class)-1) })
+		return all, failure
 	}
 	host := &event.Host{Hostname: "h"}
-	g := newGapReporter(losses, out, host, log.logger(), func() time.Time { return now })
+	done := 0
+	g := newGapReporter(losses, func() error { done++; return nil }, out, nil, host, log.logger(), func() time.Time { return now })
 	start := now
 	poll := func() {
 		t.Helper()

@@ -1,20 +1,23 @@
 package event
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"time"
 )
 
-// NewID returns a fresh UUID of version 7 (RFC 9562): 48 bits of Unix
-// milliseconds, so that ids sort by time, and 74 random bits.
-func NewID(now time.Time) string {
+// NewID returns a UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds, so that ids sort by
+// time, and 74 bits of a hash of what the id is for. What is reported again gets the same bits
+// again, see IDKey.
+func NewID(now time.Time, of ...any) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", of)
+	sum := h.Sum(nil)
 	var id [16]byte
-	// It never fails: it ends the program if the kernel gives no random bytes.
-	_, _ = rand.Read(id[6:])
+	copy(id[6:], sum)
 	ms := uint64(now.UnixMilli())
 	binary.BigEndian.PutUint16(id[0:], uint16(ms>>32))
 	binary.BigEndian.PutUint32(id[2:], uint32(ms))
@@ -29,6 +32,14 @@ func NewID(now time.Time) string {
 		text = hex.AppendEncode(text, part)
 	}
 	return string(text)
+}
+
+// IDKey returns the part of an id that does not depend on the time at which it was made.
+func IDKey(id string) string {
+	if len(id) < 14 {
+		return id
+	}
+	return id[14:]
 }
 
 // EntityID names a process for good, while pids are reused: the same boot, pid

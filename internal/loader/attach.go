@@ -2,6 +2,7 @@ package loader
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -53,6 +54,7 @@ func (k *Kernel) share(cfg Config) *host {
 		vars:   cfg.variables(),
 		found:  cfg.Found,
 		cgroup: cfg.Cgroup,
+		pins:   k.pins,
 	}
 	h.vars[seedVarSeedWorkspace] = m.Workspaces.MaxEntries() - 1
 	if h.cgroup == "" {
@@ -65,8 +67,10 @@ func (k *Kernel) share(cfg Config) *host {
 // tracker is the programs that keep the process table. They also see executions and exits.
 type tracker struct {
 	onExec, onExit, onFork *program
-	seed                   *program // the task iterator that fills the table
-	seedsArgs              bool     // it can read the arguments of what runs already
+	seed                   *program  // the task iterator that fills the table
+	seedsArgs              bool      // it can read the arguments of what runs already
+	stubs                  []*stub   // in the order of programs
+	past                   [3]uint64 // how often the kernel did not run them, once they are gone
 }
 
 // loadTracker loads them at the same time.
@@ -101,17 +105,43 @@ func (t *tracker) loadSeed(h *host) error {
 	return nil
 }
 
-// attach hooks the programs up. The process table is kept from the first fork on,
-// and only then filled with what runs already: so nothing falls between.
-func (t *tracker) attach() (links []link.Link, err error) {
-	for _, p := range []*program{t.onExit, t.onFork, t.onExec} {
-		l, err := p.attach("")
+// attach hooks the programs up. The process table is kept from the first fork on.
+func (t *tracker) attach(h *host) error {
+	for _, p := range t.programs() {
+		s, err := h.attach(p)
 		if err != nil {
-			return links, fmt.Errorf("attaching %s: %w", p, err)
+			return err
 		}
-		links = append(links, l)
+		t.stubs = append(t.stubs, s)
 	}
-	return links, t.fill()
+	return nil
+}
+
+func (t *tracker) programs() []*program { return []*program{t.onExit, t.onFork, t.onExec} }
+
+// detach ends the events.
+func (t *tracker) detach() error { return t.end((*stub).close) }
+
+// leave lets go of the programs and leaves them to their pins.
+func (t *tracker) leave() error { return t.end((*stub).release) }
+
+func (t *tracker) end(each func(*stub) error) error {
+	var errs []error
+	for i, s := range t.stubs {
+		t.past[i] += s.skipped()
+		errs = append(errs, each(s))
+	}
+	t.stubs = nil
+	return errors.Join(errs...)
+}
+
+// skipped is how often the kernel did not run a program.
+func (t *tracker) skipped(p *program) uint64 {
+	i := slices.Index(t.programs(), p)
+	if i >= len(t.stubs) {
+		return t.past[i]
+	}
+	return t.stubs[i].skipped()
 }
 
 func (t *tracker) close() { closeAll([]*program{t.onExec, t.onExit, t.onFork, t.seed}) }

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
-
 	"bittern/internal/event"
 )
 
@@ -19,14 +16,15 @@ type classHook struct {
 	host  *host
 
 	probing  sync.Once
-	object   *ebpf.CollectionSpec
 	hook     Hook       // set by probe
 	programs []*program // set by probe; none if there is no hook
 
 	mu    sync.Mutex // guards what follows
 	found bool       // probe has ended
 	users int        // that have asked for it and not released it
-	links []link.Link
+	live  bool       // attached, or to be so as soon as events are wanted at all
+	stubs []*stub
+	past  uint64 // how often the kernel did not run stubs that are gone
 }
 
 func newClassHook(class event.Class, h *host) *classHook {
@@ -41,17 +39,24 @@ func (h *classHook) known() bool {
 }
 
 // loaded returns the programs, none as long as the hook has not been found.
-func (h *classHook) loaded() []*ebpf.Program {
+func (h *classHook) loaded() []*program {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.found {
 		return nil
 	}
-	programs := make([]*ebpf.Program, len(h.programs))
-	for i, p := range h.programs {
-		programs[i] = p.Program
+	return h.programs
+}
+
+// skipped is how often the kernel did not run the programs since they were attached.
+func (h *classHook) skipped() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sum := h.past
+	for _, s := range h.stubs {
+		sum += s.skipped()
 	}
-	return programs
+	return sum
 }
 
 // use finds the hook if that has not been done, and makes events of the class flow until
@@ -63,7 +68,7 @@ func (h *classHook) use() error {
 	if h.programs == nil {
 		return &UnsupportedError{h.hook}
 	}
-	if len(h.links) == 0 {
+	if h.live && len(h.stubs) == 0 {
 		if err := h.attachLocked(); err != nil {
 			return fmt.Errorf("attaching %s: %w", h.hook.Name, err)
 		}
@@ -72,40 +77,42 @@ func (h *classHook) use() error {
 	return nil
 }
 
-// renew loads a program once more that can't be attached any more.
-func (h *classHook) renew(p *program) error {
-	if !p.worn() {
-		return nil
-	}
-	fresh, err := h.host.loadProgram(h.object, p.name)
-	if err != nil {
-		return fmt.Errorf("loading %s again: %w", p.name, err)
-	}
-	p.close()
-	*p = *fresh
-	return nil
-}
-
-func (h *classHook) attachProgram(p *program, cgroup string) (link.Link, error) {
-	if err := h.renew(p); err != nil {
-		return nil, err
-	}
-	l, err := p.attach(cgroup)
-	if err != nil {
-		return nil, fmt.Errorf("attaching %s: %w", p.name, err)
-	}
-	return l, nil
-}
-
 func (h *classHook) attachLocked() error {
 	for _, p := range h.programs {
-		l, err := h.attachProgram(p, h.host.cgroup)
+		s, err := h.host.attach(p)
 		if err != nil {
 			return errors.Join(err, h.detachLocked())
 		}
-		h.links = append(h.links, l)
+		h.stubs = append(h.stubs, s)
 	}
 	return nil
+}
+
+// start makes events flow, now if the hook is in use and else as soon as it is.
+func (h *classHook) start() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.live = true
+	if h.users == 0 || len(h.stubs) > 0 {
+		return nil
+	}
+	if err := h.attachLocked(); err != nil {
+		return fmt.Errorf("attaching %s: %w", h.hook.Name, err)
+	}
+	return nil
+}
+
+// leave lets go of the hook and leaves it to its pins, for the next agent.
+func (h *classHook) leave() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for _, s := range h.stubs {
+		h.past += s.skipped()
+		errs = append(errs, s.release())
+	}
+	h.stubs, h.live = nil, false
+	return errors.Join(errs...)
 }
 
 // release gives one use back; with the last the events end.
@@ -125,22 +132,24 @@ func (h *classHook) release() error {
 func (h *classHook) ready() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.found && (len(h.links) > 0 || h.programs == nil)
+	return h.found && (len(h.stubs) > 0 || h.programs == nil)
 }
 
 // detach ends the events, whoever uses them.
 func (h *classHook) detach() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.live = false
 	return h.detachLocked()
 }
 
 func (h *classHook) detachLocked() error {
 	var errs []error
-	for _, l := range h.links {
-		errs = append(errs, l.Close())
+	for _, s := range h.stubs {
+		h.past += s.skipped()
+		errs = append(errs, s.close())
 	}
-	h.links = nil
+	h.stubs = nil
 	return errors.Join(errs...)
 }
 
@@ -149,4 +158,15 @@ func (h *classHook) close() error {
 	err := h.detach()
 	closeAll(h.programs)
 	return err
+}
+
+// pinned returns where its stubs are pinned.
+func (h *classHook) pinned() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	dirs := make([]string, len(h.stubs))
+	for i, s := range h.stubs {
+		dirs[i] = s.pin
+	}
+	return dirs
 }

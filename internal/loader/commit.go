@@ -184,6 +184,11 @@ func (k *Kernel) commit(swaps []Swap) (epoch uint64, died []*version, err error)
 			return 0, nil, k.undo(born, died, err)
 		}
 	}
+	if k.journal != nil {
+		if err := k.journal.swap(born, died); err != nil {
+			return 0, nil, k.undo(born, died, err)
+		}
+	}
 	// This store is the swap.
 	k.control.store(controlEpoch, epoch)
 	k.bury(died)
@@ -217,7 +222,7 @@ func (k *Kernel) abandon(staged []*version) {
 		}
 		ids = append(ids, n.id)
 	}
-	k.versions.forget(ids, k.ring.produced())
+	k.versions.forget(ids, k.own.ring.produced())
 }
 
 // stage puts all clauses of a version into slots. When a table is full, or a key

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
+
+	"bittern/internal/rules"
 )
 
 // Config sizes the kernel's tables. The zero value of a size is its default.
@@ -23,6 +25,15 @@ type Config struct {
 	Images    int // images that these can run, counting once what a fork shares; 8,192
 	RingBytes int // ring of matches, a power of two and of the page size; 1 MiB
 
+	// Pins is a directory of a BPF file system, made if need be, for what is to go on in the kernel when this
+	// process is gone, until another one with the same directory takes over; "" is none. Only
+	// one process at a time can have it.
+	Pins string
+	// Journal is the directory where rule versions are noted for whoever takes over, and Restore makes a rule
+	// again of its document. Both are needed with Pins.
+	Journal string
+	Restore func(document []byte) (*rules.Rule, error)
+
 	// Found, unless nil, is told of each hook that has been found, or not, when the first
 	// rule needs it. Several goroutines may call it at the same time.
 	Found func(Hook)
@@ -34,6 +45,9 @@ type Config struct {
 func (c *Config) Validate() error {
 	if c.Log == nil {
 		return errors.New("configuring the loader: it needs a logger")
+	}
+	if c.Pins != "" && (c.Journal == "" || c.Restore == nil) {
+		return errors.New("configuring the loader: pins need a journal")
 	}
 	for _, s := range []struct {
 		name                  string

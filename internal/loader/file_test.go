@@ -145,7 +145,7 @@ func TestHookFollowsRules(t *testing.T) {
 	attached := func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return len(h.links) > 0
+		return len(h.stubs) > 0
 	}
 	steps := []struct {
 		swap Swap

@@ -14,10 +14,10 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"bittern/internal/event"
 )
@@ -26,14 +26,25 @@ import (
 // goroutines.
 type Kernel struct {
 	log     *slog.Logger
+	host    *host
 	maps    execMaps
 	tracker tracker
-	links   []link.Link // of the tracker
 	memory  []*words
 	grace   *gracePeriod
-	ring    *ring
 	cgroup  *os.File                   // the cgroup that is watched, or nil
+	left    bool                       // the kernel goes on without us
 	hooks   map[event.Class]*classHook // of classes that have a choice
+
+	// What goes on without us; see takeover.go.
+	pins    *pins    // nil if nothing does
+	journal *journal // nil if nothing does
+	noted   string   // directory of the journal
+	own     *Instance
+	layouts layouts
+	adopted bool // the process table is that of another agent
+
+	inheriting sync.Mutex
+	inherited  []*Instance // of agents that are gone, as long as they have losses to tell
 
 	committing sync.Mutex // held by Commit throughout
 
@@ -66,21 +77,26 @@ type Kernel struct {
 // Errors name what the kernel refused; a *CapabilityError says which capabilities
 // are missing.
 func Open(cfg Config) (*Kernel, error) {
+	k, err := Load(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Attach(); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
+}
+
+// Load does all that Open does but attaching: rules can be committed, and events begin to
+// flow with Attach.
+func Load(cfg Config) (*Kernel, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if err := CheckCapabilities(); err != nil {
 		return nil, err
 	}
-	k, err := load(cfg)
-	if err != nil {
-		return nil, err
-	}
-	if k.links, err = k.tracker.attach(); err != nil {
-		k.Stop()
-		return nil, errors.Join(err, k.Close())
-	}
-	return k, nil
+	return load(cfg)
 }
 
 // load creates maps and programs, and starts the reclaimer. Nothing is attached. The
@@ -89,7 +105,6 @@ func load(cfg Config) (_ *Kernel, err error) {
 	k := &Kernel{
 		log:       cfg.Log,
 		hooks:     make(map[event.Class]*classHook),
-		versions:  newVersions(),
 		reclaimer: make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 	}
@@ -105,15 +120,27 @@ func load(cfg Config) (_ *Kernel, err error) {
 	if err := cfg.apply(spec); err != nil {
 		return nil, err
 	}
-	if err := spec.LoadAndAssign(&k.maps, nil); err != nil {
-		return nil, explainLoadError(err)
+	if err := k.openPins(cfg, spec); err != nil {
+		return nil, err
 	}
-	shared := k.share(cfg)
-	if k.tracker, err = loadTracker(spec, shared); err != nil {
+	if err := k.makeMaps(spec); err != nil {
+		return nil, err
+	}
+	if k.own, err = newInstance(k.maps.Matches, k.maps.Counters); err != nil {
+		return nil, err
+	}
+	k.versions = k.own.versions
+	if k.pins != nil {
+		if k.journal, err = newJournal(cfg.Journal, k.own.ID); err != nil {
+			return nil, err
+		}
+	}
+	k.host = k.share(cfg)
+	if k.tracker, err = loadTracker(spec, k.host); err != nil {
 		return nil, err
 	}
 	for class := range sources {
-		k.hooks[class] = newClassHook(class, shared)
+		k.hooks[class] = newClassHook(class, k.host)
 	}
 	if cfg.Cgroup != "" {
 		if err := k.watchCgroup(cfg.Cgroup); err != nil {
@@ -127,9 +154,6 @@ func load(cfg Config) (_ *Kernel, err error) {
 		k.fence = k.grace.wait
 	}
 	if err := k.mapMemory(cfg.Slots); err != nil {
-		return nil, err
-	}
-	if k.ring, err = newRing(k.maps.Matches); err != nil {
 		return nil, err
 	}
 	k.done.Go(k.reclaim)
@@ -167,39 +191,45 @@ func (k *Kernel) watchCgroup(path string) error {
 	return nil
 }
 
-// Reader returns the reader of matches. There must be only one at work.
+// Reader returns the reader of matches. There must be only one at work, after Attach.
 func (k *Kernel) Reader() *Reader {
-	return &Reader{ring: k.ring, versions: k.versions, decoder: decoder{bootTime: bootTime}}
+	k.inheriting.Lock()
+	defer k.inheriting.Unlock()
+	return &Reader{own: k.own, inherited: slices.Clone(k.inherited), decoder: decoder{bootTime: bootTime}}
 }
 
 // Stop detaches the hooks and ends the reader, which still gets what is in the ring.
-func (k *Kernel) Stop() {
+func (k *Kernel) Stop() { k.halt(k.tracker.detach, (*classHook).detach) }
+
+// Leave ends the reader and leaves all else as it is, so that the kernel goes on without us until
+// another process takes over. Without pins it is Stop.
+func (k *Kernel) Leave() {
+	k.left = k.pins != nil
+	k.halt(k.tracker.leave, (*classHook).leave)
+}
+
+func (k *Kernel) halt(endTracker func() error, endHook func(*classHook) error) {
 	k.stopping.Do(func() {
-		for _, l := range k.links {
-			if err := l.Close(); err != nil {
-				k.log.Error("detaching a hook", "error", err)
-			}
+		if err := endTracker(); err != nil {
+			k.log.Error("detaching a hook", "error", err)
 		}
 		for class, h := range k.hooks {
-			if err := h.detach(); err != nil {
+			if err := endHook(h); err != nil {
 				k.log.Error("detaching a hook", "class", class.String(), "error", err)
 			}
 		}
 		close(k.stop)
-		if k.ring != nil {
-			k.ring.wake()
+		if k.own != nil && k.own.ring != nil {
+			k.own.ring.wake()
 		}
 	})
 	k.done.Wait()
 }
 
-// Close frees everything. The reader must not be used any more.
+// Close frees everything, but what was left to other processes. The reader must not be used any more.
 func (k *Kernel) Close() error {
 	k.Stop()
-	var errs []error
-	if k.ring != nil {
-		k.ring.close()
-	}
+	errs := []error{k.closePins()}
 	for _, w := range k.memory {
 		errs = append(errs, w.unmap())
 	}

@@ -14,6 +14,7 @@ import (
 type words struct {
 	mem   []byte
 	words []uint64
+	step  func() // before each store; nil but in tests, where the writer can end at any of them
 }
 
 // mapWords maps the values of m into memory. The caller must call unmap.
@@ -31,9 +32,15 @@ func mapWords(m *ebpf.Map) (*words, error) {
 	}, nil
 }
 
-func (w *words) len() int                { return len(w.words) }
-func (w *words) load(i int) uint64       { return atomic.LoadUint64(&w.words[i]) }
-func (w *words) store(i int, val uint64) { atomic.StoreUint64(&w.words[i], val) }
+func (w *words) len() int          { return len(w.words) }
+func (w *words) load(i int) uint64 { return atomic.LoadUint64(&w.words[i]) }
+
+func (w *words) store(i int, val uint64) {
+	if w.step != nil {
+		w.step()
+	}
+	atomic.StoreUint64(&w.words[i], val)
+}
 
 func (w *words) unmap() error {
 	w.words = nil

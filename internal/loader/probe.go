@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf"
 )
 
 // probe finds the best hook of the class, once: it loads and attaches each candidate in
@@ -18,19 +18,15 @@ func (h *classHook) probe() {
 		h.host.types.borrow()
 		defer h.host.types.giveBack()
 		object, loadErr := h.from.load()
-		h.object = object
 		for _, c := range h.from.candidates {
 			err := cmp.Or(loadErr, passive(c))
 			if err == nil {
-				err = h.try(c)
+				err = h.try(object, c)
 			}
 			if err == nil {
 				break
 			}
 			h.hook.Refused = append(h.hook.Refused, refusal(c, err))
-		}
-		if !olderKernel(leastReattaching) {
-			h.object = nil // no program is loaded again
 		}
 		if h.host.found != nil {
 			h.host.found(h.hook)
@@ -42,10 +38,10 @@ func (h *classHook) probe() {
 }
 
 // try loads one candidate and keeps it if it works.
-func (h *classHook) try(c candidate) error {
-	programs, err := h.load(c.programs)
+func (h *classHook) try(object *ebpf.CollectionSpec, c candidate) error {
+	programs, err := h.load(object, c.programs)
 	if err != nil && c.simpler != nil {
-		programs, err = h.load(c.simpler)
+		programs, err = h.load(object, c.simpler)
 	}
 	if err != nil {
 		return err
@@ -55,7 +51,7 @@ func (h *classHook) try(c candidate) error {
 		misses = append(misses, c.misses)
 	}
 	for _, p := range c.parts {
-		more, err := h.loadPart(p)
+		more, err := h.loadPart(object, p)
 		if err != nil && p.misses != "" {
 			misses = append(misses, p.misses+" ("+shortReason(err)+")")
 		}
@@ -70,9 +66,9 @@ func (h *classHook) try(c candidate) error {
 }
 
 // load loads programs, at the same time: most of it is the verifier's work.
-func (h *classHook) load(names []string) ([]*program, error) {
+func (h *classHook) load(object *ebpf.CollectionSpec, names []string) ([]*program, error) {
 	// One alone tells whether there is any use in loading the rest.
-	first, err := h.host.loadProgram(h.object, names[0])
+	first, err := h.host.loadProgram(object, names[0])
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +77,7 @@ func (h *classHook) load(names []string) ([]*program, error) {
 	programs[0] = first
 	var loading sync.WaitGroup
 	for i, name := range names[1:] {
-		loading.Go(func() { programs[i+1], errs[i+1] = h.host.loadProgram(h.object, name) })
+		loading.Go(func() { programs[i+1], errs[i+1] = h.host.loadProgram(object, name) })
 	}
 	loading.Wait()
 	for i, err := range errs {
@@ -95,18 +91,18 @@ func (h *classHook) load(names []string) ([]*program, error) {
 
 // loadPart loads programs of which it must be tried whether they attach: the kernel may
 // know the hook's function and have no way to it.
-func (h *classHook) loadPart(p part) ([]*program, error) {
-	programs, err := h.load(p.programs)
+func (h *classHook) loadPart(object *ebpf.CollectionSpec, p part) ([]*program, error) {
+	programs, err := h.load(object, p.programs)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range programs {
-		l, err := h.attachProgram(p, h.testCgroup())
+		s, err := h.host.attachFor(p, h.testCgroup())
 		if err != nil {
 			closeAll(programs)
 			return nil, err
 		}
-		if err := l.Close(); err != nil {
+		if err := s.close(); err != nil {
 			closeAll(programs)
 			return nil, err
 		}
@@ -133,24 +129,21 @@ func (h *classHook) testCgroup() string {
 
 // selfTest attaches the programs and does what one of them should be told of.
 func (h *classHook) selfTest(programs []*program) error {
-	var links []link.Link
+	var stubs []*stub
 	defer func() {
-		for _, l := range links {
-			l.Close()
+		for _, s := range stubs {
+			_ = s.close()
 		}
 	}()
 	for _, p := range programs {
-		if err := h.renew(p); err != nil {
-			return err
-		}
 		if err := p.objects.Variables[fileVarSelfTestTgid].Set(uint32(os.Getpid())); err != nil {
 			return err
 		}
-		l, err := h.attachProgram(p, h.testCgroup())
+		s, err := h.host.attachFor(p, h.testCgroup())
 		if err != nil {
 			return err
 		}
-		links = append(links, l)
+		stubs = append(stubs, s)
 	}
 	if err := h.from.test(); err != nil {
 		return fmt.Errorf("testing it: %w", err)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 )
 
 // host is what all programs share: maps, and what they are told.
@@ -17,15 +16,56 @@ type host struct {
 	types  kernelTypes
 	found  func(Hook) // see Config
 	cgroup string     // to attach programs of cgroups to; "" if there is none
+	pins   *pins      // where stubs are kept; nil if they go with this process
+}
+
+// attach makes the events of a program's hook flow to it: from one event to the next, if
+// another agent has left a stub there.
+func (h *host) attach(p *program) (*stub, error) {
+	if h.pins == nil {
+		return h.attachFor(p, h.cgroup)
+	}
+	dir, err := h.pins.hook(p, h.cgroup)
+	if err != nil {
+		return nil, err
+	}
+	if s, err := adoptStub(dir); err == nil {
+		if err := s.hand(p); err == nil {
+			return s, nil
+		}
+		// Of another kind of program: for a moment both are attached.
+		defer s.release()
+	}
+	s, err := h.attachFor(p, h.cgroup)
+	if err != nil {
+		return nil, err
+	}
+	if err := removePins(dir); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if err := s.keep(dir); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// attachFor attaches a stub that goes with this process.
+func (h *host) attachFor(p *program, cgroup string) (*stub, error) {
+	types := h.types.borrow()
+	defer h.types.giveBack()
+	s, err := attachStub(p, cgroup, types)
+	if err != nil {
+		return nil, fmt.Errorf("attaching %s: %w", p.name, err)
+	}
+	return s, nil
 }
 
 // program is one loaded program of a hook.
 type program struct {
 	*ebpf.Program
-	name       string
-	objects    *ebpf.Collection
-	attachType ebpf.AttachType
-	attached   bool // it is, or has been
+	name    string
+	spec    *ebpf.ProgramSpec // what it is attached to; without instructions
+	objects *ebpf.Collection
 }
 
 // errNotHere is the reason of programs that are for other architectures.
@@ -59,7 +99,9 @@ func (h *host) loadProgram(spec *ebpf.CollectionSpec, name string) (*program, er
 	if err != nil {
 		return nil, err
 	}
-	return &program{Program: objects.Programs[name], name: name, objects: objects, attachType: only.AttachType}, nil
+	only = only.Copy()
+	only.Instructions = nil
+	return &program{Program: objects.Programs[name], name: name, spec: only, objects: objects}, nil
 }
 
 // setVariables sets those of the variables that the object has.
@@ -74,29 +116,9 @@ func setVariables(spec *ebpf.CollectionSpec, vars map[string]any) error {
 	return nil
 }
 
-// worn reports whether the program can't be attached any more: before 5.13 those that
-// hook functions or are security modules can be attached once.
-func (p *program) worn() bool {
-	trampoline := p.Type() == ebpf.LSM || p.attachType == ebpf.AttachTraceFEntry || p.attachType == ebpf.AttachTraceFExit
-	return p.attached && trampoline && olderKernel(leastReattaching)
-}
-
-// leastReattaching is the Linux from which on all programs can be attached again.
-const leastReattaching = "5.13"
-
-// attach makes events flow until the link is closed.
-func (p *program) attach(cgroup string) (link.Link, error) {
-	p.attached = true
-	switch p.Type() {
-	case ebpf.LSM:
-		return link.AttachLSM(link.LSMOptions{Program: p.Program})
-	case ebpf.CGroupSockAddr, ebpf.CGroupSock:
-		if cgroup == "" {
-			return nil, errNoCgroup
-		}
-		return link.AttachCgroup(link.CgroupOptions{Path: cgroup, Attach: p.attachType, Program: p.Program})
-	}
-	return link.AttachTracing(link.TracingOptions{Program: p.Program})
+// ofCgroup reports whether the program is attached to a cgroup.
+func (p *program) ofCgroup() bool {
+	return p.spec.Type == ebpf.CGroupSockAddr || p.spec.Type == ebpf.CGroupSock
 }
 
 func (p *program) close() { p.objects.Close() }

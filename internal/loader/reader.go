@@ -16,13 +16,19 @@ import (
 type Match struct {
 	Event *event.Event
 	Rules []*rules.Rule
+	// Instance says whose programs made the record. With the event's class, CPU and Sequence it names
+	// the record for good.
+	Instance string
+	// Inherited says that the record was in the ring of an agent that is gone, which may have
+	// handed it on already.
+	Inherited bool
 }
 
 // Reader hands out matches in the order in which the ring holds them.
 type Reader struct {
-	ring     *ring
-	versions *versions
-	decoder  decoder
+	own       *Instance
+	inherited []*Instance // oldest first; read before our own
+	decoder   decoder
 }
 
 // Next waits for the next match. The record before it is given back to the kernel
@@ -30,17 +36,29 @@ type Reader struct {
 // returns what the ring still holds, and then os.ErrClosed. A *DecodeError concerns
 // one record; the next call goes on behind it.
 func (r *Reader) Next() (Match, error) {
+	for len(r.inherited) > 0 {
+		old := r.inherited[0]
+		old.ring.release()
+		if raw := old.ring.read(); raw != nil {
+			m, err := r.match(old, raw)
+			m.Inherited = true
+			return m, err
+		}
+		// No program writes to it any more.
+		r.inherited = r.inherited[1:]
+		old.drained.Store(true)
+	}
 	closed := false
 	for {
-		r.ring.release()
-		r.versions.drained(r.ring.consumed())
-		if raw := r.ring.read(); raw != nil {
-			return r.match(raw)
+		r.own.ring.release()
+		r.own.versions.drained(r.own.ring.consumed())
+		if raw := r.own.ring.read(); raw != nil {
+			return r.match(r.own, raw)
 		}
 		if closed {
 			return Match{}, os.ErrClosed
 		}
-		if err := r.ring.wait(); errors.Is(err, os.ErrClosed) {
+		if err := r.own.ring.wait(); errors.Is(err, os.ErrClosed) {
 			closed = true // one more look
 		} else if err != nil {
 			return Match{}, err
@@ -48,19 +66,25 @@ func (r *Reader) Next() (Match, error) {
 	}
 }
 
-func (r *Reader) match(raw []byte) (Match, error) {
+func (r *Reader) match(from *Instance, raw []byte) (Match, error) {
+	if from.foreign {
+		return Match{}, &DecodeError{"another build has made it"}
+	}
 	ev, ids, spilled, err := r.decoder.decode(raw)
 	if err != nil {
 		return Match{}, err
 	}
+	var found []*rules.Rule
+	var unknown int
 	if spilled {
-		return Match{Event: ev, Rules: r.versions.liveAt(ev.Epoch)}, nil
+		found, unknown = from.versions.liveAt(ev.Epoch)
+	} else {
+		found, unknown = from.versions.resolve(ids)
 	}
-	found, unknown := r.versions.resolve(ids)
 	if unknown > 0 {
 		return Match{}, &DecodeError{"it names a rule version that is not known"}
 	}
-	return Match{Event: ev, Rules: found}, nil
+	return Match{Event: ev, Rules: found, Instance: from.ID}, nil
 }
 
 // bootTime returns the wall clock time at which the boot clock was zero, as the

@@ -59,6 +59,11 @@ func (k *Kernel) reclaim() {
 			}
 		}
 		k.writer.Unlock()
+		if k.journal != nil {
+			if err := k.journal.compact(k.versions); err != nil {
+				k.log.Error("keeping the journal short", "error", err)
+			}
+		}
 	}
 }
 
@@ -105,5 +110,5 @@ func (k *Kernel) clear(b *burial, yield bool) {
 		ids = append(ids, v.id)
 	}
 	// Every record that names these versions is in the ring by now.
-	k.versions.forget(ids, k.ring.produced())
+	k.versions.forget(ids, k.own.ring.produced())
 }

@@ -1,7 +1,10 @@
 package loader
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -45,16 +48,10 @@ func (c Counters) Total() ClassCounters {
 // Counters reads the kernel's counters.
 func (k *Kernel) Counters() (Counters, error) {
 	c := Counters{Classes: make(map[event.Class]ClassCounters)}
-	var err error
-	read := func(class event.Class, counter execCounter) (sum uint64) {
-		var perCPU []uint64
-		at := uint32(class)*uint32(execCounterCOUNTER_COUNT) + uint32(counter)
-		if e := k.maps.Counters.Lookup(at, &perCPU); e != nil && err == nil {
-			err = fmt.Errorf("reading kernel counter %d of %s: %w", counter, class, e)
-		}
-		for _, n := range perCPU {
-			sum += n
-		}
+	var errs []error
+	read := func(class event.Class, counter execCounter) uint64 {
+		sum, err := k.own.count(class, counter)
+		errs = append(errs, err)
 		return sum
 	}
 	for _, class := range event.Classes() {
@@ -65,37 +62,53 @@ func (k *Kernel) Counters() (Counters, error) {
 			UnknownParents: read(class, execCounterCOUNTER_UNKNOWN_PARENTS),
 			LostRingFull:   read(class, execCounterCOUNTER_LOST_RING_FULL),
 			LostBusy:       read(class, execCounterCOUNTER_LOST_BUSY),
-			LostSkipped:    skipped(k.programsOf(class)),
+			LostSkipped:    k.skipped(class),
 		}
 	}
-	c.Untracked = read(event.ClassUnknown, execCounterCOUNTER_UNTRACKED) + skipped([]*ebpf.Program{k.tracker.onFork.Program})
-	return c, err
+	c.Untracked = read(event.ClassUnknown, execCounterCOUNTER_UNTRACKED) + k.tracker.skipped(k.tracker.onFork)
+	return c, errors.Join(errs...)
 }
 
-// programsOf returns the programs that see the events of a class, as far as they have
-// been found by now.
-func (k *Kernel) programsOf(class event.Class) []*ebpf.Program {
+// skipped is how often the kernel did not run the programs of a class.
+func (k *Kernel) skipped(class event.Class) uint64 {
 	switch class {
 	case event.ProcessExec:
-		return []*ebpf.Program{k.tracker.onExec.Program}
+		return k.tracker.skipped(k.tracker.onExec)
 	case event.ProcessExit:
-		return []*ebpf.Program{k.tracker.onExit.Program}
+		return k.tracker.skipped(k.tracker.onExit)
 	}
 	if h := k.hooks[class]; h != nil {
-		return h.loaded()
+		return h.skipped()
 	}
-	return nil
+	return 0
 }
 
-// skipped adds up how often the kernel did not run the programs. Kernels before 5.12 do
-// not count it.
-func skipped(programs []*ebpf.Program) (sum uint64) {
-	for _, p := range programs {
-		if stats, err := p.Stats(); err == nil {
-			sum += stats.RecursionMisses
+// Losses returns what was lost and has not been reported yet, also what agents before us have lost.
+func (k *Kernel) Losses() ([]Loss, error) {
+	var all []Loss
+	var errs []error
+	add := func(i *Instance, class event.Class, reason LossReason, total uint64) {
+		if l := i.loss(class, reason, total); l.New > 0 {
+			all = append(all, l)
 		}
 	}
-	return sum
+	for _, i := range append(k.predecessors(), k.own) {
+		if i.foreign {
+			continue
+		}
+		for _, class := range event.Classes() {
+			for reason, counter := range map[LossReason]execCounter{RingFull: execCounterCOUNTER_LOST_RING_FULL, Busy: execCounterCOUNTER_LOST_BUSY} {
+				total, err := i.count(class, counter)
+				errs = append(errs, err)
+				add(i, class, reason, total)
+			}
+		}
+	}
+	for _, class := range event.Classes() {
+		add(k.own, class, Skipped, k.skipped(class))
+	}
+	slices.SortStableFunc(all, func(a, b Loss) int { return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Reason, b.Reason)) })
+	return all, errors.Join(errs...)
 }
 
 // SlotUsage is how full the slots of a class are.
@@ -145,12 +158,14 @@ type ProgramInfo struct {
 
 // Programs lists the programs that this kernel takes, of all classes.
 func (k *Kernel) Programs() ([]ProgramInfo, error) {
-	var all []ProgramInfo
-	programs := []*ebpf.Program{k.tracker.onFork.Program}
+	programs := k.tracker.programs()
 	k.Caps(true)
 	for _, class := range event.Classes() {
-		programs = append(programs, k.programsOf(class)...)
+		if h := k.hooks[class]; h != nil {
+			programs = append(programs, h.loaded()...)
+		}
 	}
+	var all []ProgramInfo
 	for _, p := range programs {
 		info, err := p.Info()
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -47,6 +48,7 @@ type court struct {
 	objects harness.HarnessObjects
 	trials  []byte
 	stride  int
+	close   func() // at the end of the test at the latest
 }
 
 func newCourt(t testing.TB, k *Kernel) *court {
@@ -81,14 +83,12 @@ func newCourt(t testing.TB, k *Kernel) *court {
 		t.Fatal(err)
 	}
 	c.trials = w.mem
-	t.Cleanup(func() {
-		if err := w.unmap(); err != nil {
-			t.Error(err)
-		}
-		if err := c.objects.Close(); err != nil {
+	c.close = sync.OnceFunc(func() {
+		if err := errors.Join(w.unmap(), c.objects.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(c.close)
 	return c
 }
 

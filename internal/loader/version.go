@@ -1,6 +1,8 @@
 package loader
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"sync"
 
@@ -13,6 +15,16 @@ type version struct {
 	rule       *rules.Rule
 	slots      []slotRef
 	born, died uint64 // epochs; died is never while it lives
+	// restore makes the rule of a version that another agent has left.
+	restore func() (*rules.Rule, error)
+}
+
+// made returns the rule.
+func (v *version) made() (*rules.Rule, error) {
+	if v.restore != nil {
+		return v.restore()
+	}
+	return v.rule, nil
 }
 
 // slotRef is one slot of one class.
@@ -120,30 +132,38 @@ func (v *versions) resolve(ids []uint64) (found []*rules.Rule, unknown int) {
 		if slices.Contains(ids[:i], id) {
 			continue
 		}
-		if n, ok := v.byID[id]; ok {
-			found = append(found, n.rule)
-		} else {
+		if n, ok := v.byID[id]; !ok {
 			unknown++
+		} else if rule, err := n.made(); err != nil {
+			unknown++
+		} else {
+			found = append(found, rule)
 		}
 	}
 	return found, unknown
 }
 
-// liveAt returns every rule that was live at an epoch, sorted by id.
-func (v *versions) liveAt(epoch uint64) []*rules.Rule {
+// known returns all versions that can still be asked for, by id.
+func (v *versions) known() []*version {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	var live []*rules.Rule
+	return slices.SortedFunc(maps.Values(v.byID), func(a, b *version) int { return cmp.Compare(a.id, b.id) })
+}
+
+// liveAt returns every rule that was live at an epoch, sorted by id.
+func (v *versions) liveAt(epoch uint64) (live []*rules.Rule, unknown int) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
 	for _, n := range v.byID {
-		if n.born <= epoch && epoch < n.died {
-			live = append(live, n.rule)
+		if n.born > epoch || epoch >= n.died {
+			continue
+		}
+		if rule, err := n.made(); err != nil {
+			unknown++
+		} else {
+			live = append(live, rule)
 		}
 	}
-	slices.SortFunc(live, func(a, b *rules.Rule) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
-	return live
+	slices.SortFunc(live, func(a, b *rules.Rule) int { return cmp.Compare(a.ID, b.ID) })
+	return live, unknown
 }

@@ -30,9 +30,13 @@ func Parse(path string, data []byte, opts Options) *File {
 
 	budget := maxNodes
 	seen := make(map[string]int) // rule id -> line
-	for _, node := range nodes {
+	texts := documentTexts(data, nodes)
+	for i, node := range nodes {
 		r := &reader{path: path, data: data, opts: opts, reported: make(map[*yaml.Node]bool)}
 		doc := r.document(node, &budget, seen)
+		if doc.Rule != nil {
+			doc.Rule.Document = texts[i]
+		}
 		f.Documents = append(f.Documents, doc)
 		if budget < 0 {
 			f.Complete = false
@@ -51,6 +55,32 @@ func (f *File) AllProblems() Problems {
 	}
 	all.sort()
 	return all
+}
+
+// documentTexts cuts the text of a file up into those of its documents. Comments before a
+// document are left to the one before it.
+func documentTexts(data []byte, nodes []*yaml.Node) [][]byte {
+	texts := make([][]byte, 0, len(nodes))
+	from, line := 0, 1
+	for _, node := range nodes {
+		start := from
+		for ; line < node.Line; line++ {
+			end := bytes.IndexByte(data[start:], '\n')
+			if end < 0 {
+				break
+			}
+			start += end + 1
+		}
+		if len(texts) > 0 {
+			texts[len(texts)-1] = data[from:start]
+		}
+		from = start
+		if bytes.HasPrefix(data[from:], []byte("---")) {
+			from += len("---") // "--- {a: b}"
+		}
+		texts = append(texts, data[from:])
+	}
+	return texts
 }
 
 // checkBytes refuses what is not text or too long, before it costs anything.

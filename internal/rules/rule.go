@@ -29,6 +29,8 @@ type Rule struct {
 	Hash Hash
 	// Pos is where the rule's document starts.
 	Pos Position
+	// Document is the text that the rule was read from. Read again it gives the same rule.
+	Document []byte
 
 	match expr    // root of the compiled condition
 	plans []*Plan // one for each class of AppliesTo, in that order

@@ -45,7 +45,7 @@ type Detection struct {
 // Start runs the agent, and returns once all rules are live.
 func Start(c Config) (*Agent, error) {
 	a := &Agent{Detections: make(chan Detection, 1<<16)}
-	a.cmd = exec.Command(c.Program, "run", "--rules", c.Rules, "--output", "json", "--log-format", "text")
+	a.cmd = exec.Command(c.Program, "run", "--rules", c.Rules, "--output", "json", "--log-format", "text", "--pins", "off")
 	if c.Cgroup != "" {
 		a.cmd.Args = append(a.cmd.Args, "--cgroup", c.Cgroup)
 	}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bittern/internal/require"
+)
+
+var kills = flag.Int("kills", 8, "how often TestKilled kills the agent")
+
+// hold mounts a BPF file system where only it can see it, and keeps it until its input ends.
+func hold() {
+	err := first(
+		func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") },
+		func() error { return unix.Mount("bpf", os.Args[1], "bpf", 0, "") },
+		func() error { _, err := fmt.Println("mounted"); return err },
+		func() error { _, err := io.Copy(io.Discard, os.Stdin); return err },
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// newPins returns a directory for pins that goes away with the test, whatever happens to it.
+func newPins(t *testing.T) string {
+	t.Helper()
+	require.Root(t)
+	require.BPF(t)
+	at := t.TempDir()
+	holder := exec.Command(called(t, "hold"), at)
+	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	holder.Stderr = os.Stderr
+	input, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		input.Close()
+		if err := holder.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := io.ReadFull(output, make([]byte, len("mounted\n"))); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join("/proc", fmt.Sprint(holder.Process.Pid), "root", at, "bittern")
+}
+
+// restarts runs one agent after another on the same pins and state. Their outputs are
+// appended to one file.
+type restarts struct {
+	root, pins string
+	cgroup     *cgroup
+	rules      string
+	output     string
+}
+
+func newRestarts(t *testing.T) *restarts {
+	t.Helper()
+	dir := t.TempDir()
+	r := &restarts{root: dir, pins: newPins(t), cgroup: newCgroup(t), rules: filepath.Join(dir, "rules"), output: filepath.Join(dir, "output")}
+	if err := os.Mkdir(r.rules, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// start starts an agent, and does not wait for it.
+func (r *restarts) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	args = append([]string{"run", "--log-format", "json", "--output", "json", "--rules", r.rules, "--pins", r.pins, "--cgroup", r.cgroup.path}, args...)
+	p := &process{cmd: exec.Command(called(t, "bittern"), args...), out: newLines(), log: newLines()}
+	p.cmd.Env = append(os.Environ(), rootVariable+"="+r.root)
+	out, err := os.OpenFile(r.output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	p.cmd.Stdout = out
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.read.Go(func() { p.log.collect(stderr) })
+	t.Cleanup(func() {
+		p.reap.Do(func() {
+			_ = p.cmd.Process.Kill() // fails only if it has ended
+			p.read.Wait()
+			_ = p.cmd.Wait()
+		})
+	})
+	return p
+}
+
+// lines are those of the output that are whole.
+func (r *restarts) lines(t *testing.T) []string {
+	t.Helper()
+	data, err := os.ReadFile(r.output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole []string
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "{") && strings.HasSuffix(line, "}\n") {
+			whole = append(whole, line)
+		}
+	}
+	return whole
+}
+
+// TestKilled kills the agent at any moment, again and again, under a stream of executions: each
+// of them is reported exactly once, by a version that may report it. The sizes of the
+// kernel's tables change, as they do from build to build.
+func TestKilled(t *testing.T) {
+	r := newRestarts(t)
+	file := filepath.Join(r.rules, "numbered.yml")
+	write(t, file, numberedRule("KILLED", 1))
+	p := r.start(t)
+	p.logged(t, "bittern is running")
+
+	stop := make(chan struct{})
+	executed := make(chan int)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				executed <- n - 1
+				return
+			default:
+				r.cgroup.execute(t, n)
+			}
+		}
+	}()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	running := 0
+	for kill := range *kills {
+		time.Sleep(time.Duration(rnd.IntN(1200)) * time.Millisecond)
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		p.end(t)
+		if all, _, _ := p.log.snapshot(); strings.Contains(strings.Join(all, "\n"), "bittern is running") {
+			running++
+		}
+		write(t, file, numberedRule("KILLED", kill+2))
+		p = r.start(t, "--slots", fmt.Sprint(4096<<(kill%3)), "--ring-bytes", fmt.Sprint(1<<(19+kill%3)))
+	}
+	p.logged(t, "bittern is running")
+	close(stop)
+	last := <-executed
+	if code, _ := p.stop(t, syscall.SIGTERM); code != 0 {
+		all, _, _ := p.log.snapshot()
+		t.Errorf("exit code %d, want 0:\n%s", code, strings.Join(all, "\n"))
+	}
+	found := collect(t, r.lines(t))
+	version := 0
+	for n := 1; n <= last; n++ {
+		if len(found[n]) != 1 {
+			t.Errorf("execution %d of %d: reported %d times, want once: %+v", n, last, len(found[n]), found[n])
+			continue
+		}
+		v := found[n][0].version(t)
+		if v < version {
+			t.Errorf("execution %d: reported by version %d after version %d", n, v, version)
+		}
+		version = v
+	}
+	if version != *kills+1 {
+		t.Errorf("the last version to report was %d, want %d", version, *kills+1)
+	}
+	if _, err := os.Stat(r.pins); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the agent has left pins: %v", err)
+	}
+	t.Logf("%d executions, each reported once; killed %d times, %d of them while running", last, *kills, running)
+}
+
+// TestKeep stops an agent that keeps the kernel at work: what happens before the next one starts
+// is reported by it. While one runs there can be no other. Unloading leaves nothing.
+func TestKeep(t *testing.T) {
+	r := newRestarts(t)
+	write(t, filepath.Join(r.rules, "numbered.yml"), numberedRule("KEPT", 1))
+	p := r.start(t, "--keep")
+	p.logged(t, "bittern is running")
+	r.cgroup.execute(t, 1)
+
+	other := r.start(t)
+	if code, _ := other.end(t); code == 0 {
+		t.Error("two agents run on the same pins")
+	}
+	unload := func() (string, error) {
+		cmd := exec.Command(called(t, "bittern"), "unload", "--pins", r.pins)
+		cmd.Env = append(os.Environ(), rootVariable+"="+r.root)
+		output, err := cmd.CombinedOutput()
+		return string(output), err
+	}
+	if output, err := unload(); err == nil || !strings.Contains(output, "another agent is running") {
+		t.Errorf("unloading under a running agent: %v: %s", err, output)
+	}
+	if code, _ := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Fatalf("exit code %d, want 0", code)
+	}
+	var away sync.WaitGroup
+	for n := 2; n < 10; n++ {
+		away.Go(func() { r.cgroup.execute(t, n) })
+	}
+	away.Wait()
+	p = r.start(t, "--keep")
+	p.logged(t, "bittern is running")
+	if code, _ := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Fatalf("exit code %d, want 0", code)
+	}
+	found := collect(t, r.lines(t))
+	for n := 1; n < 10; n++ {
+		if len(found[n]) != 1 {
+			t.Errorf("execution %d: reported %d times, want once", n, len(found[n]))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(r.pins, "hooks", "on_exec", "link")); err != nil {
+		t.Errorf("it is not at work any more: %v", err)
+	}
+	if output, err := unload(); err != nil {
+		t.Errorf("unloading: %v: %s", err, output)
+	}
+	if _, err := os.Stat(r.pins); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("unloading has left pins: %v", err)
+	}
+}
