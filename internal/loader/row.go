@@ -1,8 +1,10 @@
 package loader
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
+	"slices"
 )
 
 // cellPlace names one cell of a row: the group and the block of slots that its
@@ -13,6 +15,9 @@ func placeOf(slot slotID, group uint8) cellPlace {
 	return cellPlace(group)<<16 | cellPlace(slot/slotsPerCell)
 }
 
+// sparseCells is how many cells a row has at least that moves for having few with bits.
+const sparseCells = 8
+
 func slotBit(slot slotID) uint64 { return 1 << (slot % slotsPerCell) }
 
 // row is what a key leads to: a list of cells. The cells themselves are in the
@@ -22,6 +27,7 @@ type row struct {
 	offset uint32               // of the first cell
 	used   uint32               // cells that the kernel reads
 	size   uint32               // cells of room, a power of two, or 0
+	full   uint32               // cells of those used that have bits
 	at     map[cellPlace]uint32 // index of each cell
 }
 
@@ -97,35 +103,51 @@ func (t *rowTable) add(r *row, slot slotID, group uint8) error {
 	return t.set(r, placeOf(slot, group), slotBit(slot))
 }
 
-// remove undoes add. The cell stays, with no bits, for the next slot of its block.
+// remove undoes add. The cell stays, with no bits, for the next slot of its block, unless
+// most cells of the row are so: every event that hits the row reads them all.
 func (t *rowTable) remove(r *row, slot slotID, group uint8) {
-	if i, ok := r.at[placeOf(slot, group)]; ok {
-		at := int(r.offset + i)
-		t.cells.store(at, t.cells.load(at)&^slotBit(slot))
+	i, ok := r.at[placeOf(slot, group)]
+	if !ok {
+		return
+	}
+	at := int(r.offset + i)
+	before := t.cells.load(at)
+	after := before &^ slotBit(slot)
+	t.cells.store(at, after)
+	if before&cellBits != 0 && after&cellBits == 0 {
+		r.full--
+	}
+	if r.used >= sparseCells && r.full < r.used/4 {
+		_ = t.move(r) // without room for that, it stays as it is
 	}
 }
 
 func (t *rowTable) set(r *row, place cellPlace, set uint64) error {
 	if i, ok := r.at[place]; ok {
 		at := int(r.offset + i)
-		t.cells.store(at, t.cells.load(at)|set)
+		before := t.cells.load(at)
+		t.cells.store(at, before|set)
+		if before&cellBits == 0 {
+			r.full++
+		}
 		return nil
 	}
 	if r.used == r.size {
-		if err := t.grow(r); err != nil {
+		if err := t.move(r); err != nil {
 			return err
 		}
 	}
 	t.cells.store(int(r.offset+r.used), uint64(place)<<32|set)
 	r.at[place] = r.used
 	r.used++
+	r.full++
 	t.publish(r)
 	return nil
 }
 
-// grow moves a full row to a place twice as large, leaving behind the cells that
-// have no bits.
-func (t *rowTable) grow(r *row) error {
+// move moves a row to a place that has room for one more cell than have bits; the others are
+// left behind.
+func (t *rowTable) move(r *row) error {
 	kept := make([]uint64, 0, r.used)
 	for i := range r.used {
 		if cell := t.cells.load(int(r.offset + i)); cell&cellBits != 0 {
@@ -148,7 +170,7 @@ func (t *rowTable) grow(r *row) error {
 		t.cells.store(int(offset)+i, cell)
 		r.at[cellPlace(cell>>32)] = uint32(i)
 	}
-	r.offset, r.size, r.used = offset, size, uint32(len(kept))
+	r.offset, r.size, r.used, r.full = offset, size, uint32(len(kept)), uint32(len(kept))
 	t.publish(r)
 	return nil
 }
@@ -164,12 +186,65 @@ func (t *rowTable) block(size uint32) (uint32, error) {
 		t.freeBlocks[class] = free[:len(free)-1]
 		return free[len(free)-1], nil
 	}
-	if int(t.nextCell)+int(size) > t.cells.len() {
-		return 0, fmt.Errorf("the kernel's table of %d cells is full: %w", t.cells.len(), ErrFull)
+	if int(t.nextCell)+int(size) <= t.cells.len() {
+		offset := t.nextCell
+		t.nextCell += size
+		return offset, nil
 	}
-	offset := t.nextCell
-	t.nextCell += size
-	return offset, nil
+	if offset, ok := t.cut(class); ok {
+		return offset, nil
+	}
+	t.join()
+	if offset, ok := t.cut(class); ok {
+		return offset, nil
+	}
+	return 0, fmt.Errorf("the kernel's table of %d cells is full: %w", t.cells.len(), ErrFull)
+}
+
+// cut takes a free block of the class, or cuts one from the smallest that is larger.
+func (t *rowTable) cut(class int) (offset uint32, ok bool) {
+	from := class
+	for from < len(t.freeBlocks) && len(t.freeBlocks[from]) == 0 {
+		from++
+	}
+	if from == len(t.freeBlocks) {
+		return 0, false
+	}
+	free := t.freeBlocks[from]
+	offset, t.freeBlocks[from] = free[len(free)-1], free[:len(free)-1]
+	t.free(offset+1<<class, 1<<from-1<<class)
+	return offset, true
+}
+
+// join makes the largest blocks that it can of all free cells that lie side by side.
+func (t *rowTable) join() {
+	var all []cellBlock
+	for class, offsets := range t.freeBlocks {
+		for _, offset := range offsets {
+			all = append(all, cellBlock{offset, 1 << class})
+		}
+		t.freeBlocks[class] = nil
+	}
+	slices.SortFunc(all, func(a, b cellBlock) int { return cmp.Compare(a.offset, b.offset) })
+	for len(all) > 0 {
+		run := all[0]
+		all = all[1:]
+		for len(all) > 0 && all[0].offset == run.offset+run.size {
+			run.size += all[0].size
+			all = all[1:]
+		}
+		t.free(run.offset, run.size)
+	}
+}
+
+// free makes any number of cells free, as blocks of which the largest come first.
+func (t *rowTable) free(offset, cells uint32) {
+	for cells > 0 {
+		class := bits.Len32(cells) - 1
+		t.freeBlocks[class] = append(t.freeBlocks[class], offset)
+		offset += 1 << class
+		cells -= 1 << class
+	}
 }
 
 // takeRetired returns what has been given up since the last call. After the next
@@ -183,7 +258,6 @@ func (t *rowTable) takeRetired() retiredRows {
 func (t *rowTable) reuse(r retiredRows) {
 	t.freeRows = append(t.freeRows, r.rows...)
 	for _, b := range r.blocks {
-		class := bits.TrailingZeros32(b.size)
-		t.freeBlocks[class] = append(t.freeBlocks[class], b.offset)
+		t.free(b.offset, b.size)
 	}
 }
