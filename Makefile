@@ -8,6 +8,8 @@ FUZZTIME      ?= 10s
 BENCHTIME     ?= 20s
 BENCH_VM      ?= 6.1-plain
 BENCH_ARGS    ?=
+TORTURE_SWAPS  ?= 1000000
+TORTURE_EVENTS ?= 50000000
 TESTFLAGS     ?=
 RUN           ?=
 LINTER        := $(GO) tool -modfile=scripts/tools/go.mod golangci-lint
@@ -67,6 +69,12 @@ cover: ## run every test and print the coverage by package
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: torture
+torture: ## change rules TORTURE_SWAPS times while TORTURE_EVENTS events are judged, and print what was wrong: minutes
+	scripts/setup.sh test
+	$(GO) test $(TEST_EXEC) -v -count=1 -timeout 120m -run '^TestTorture$$' ./internal/loader \
+		-torture.swaps=$(TORTURE_SWAPS) -torture.events=$(TORTURE_EVENTS)
 
 .PHONY: bench
 bench: ## run the benchmarks: parts, then the agent as a whole on 4,096 rules

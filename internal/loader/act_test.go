@@ -45,6 +45,7 @@ func acts() map[string]func(args []string) error {
 		"load-programs":   loadPrograms,
 		"load-module":     loadModule,
 		"load-again":      loadAgain,
+		"flood":           flood,
 		"load-kernels":    loadKernels,
 		"exchange":        exchange,
 		"remove-itself":   removeItself,

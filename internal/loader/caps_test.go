@@ -57,7 +57,7 @@ func checkBudget(t *testing.T, k *Kernel) {
 	var line strings.Builder
 	for _, p := range programs {
 		fmt.Fprintf(&line, " %s %d", p.Name, p.Verified)
-		if p.Verified > 250_000 {
+		if p.Verified > verifierBudget {
 			t.Errorf("%s takes %d verified instructions, more than a quarter of the limit", p.Name, p.Verified)
 		}
 	}

@@ -27,16 +27,24 @@ type call struct {
 	args   []any
 }
 
+// programBase is where a program of staticProgram is loaded.
+const programBase = 0x400000
+
+// programHeaders is how long the headers of such a program are.
+func programHeaders(class elf.Class) int {
+	if class == elf.ELFCLASS32 {
+		return binary.Size(elf.Header32{}) + binary.Size(elf.Prog32{})
+	}
+	return binary.Size(elf.Header64{}) + binary.Size(elf.Prog64{})
+}
+
 // compatProgram is a static program that makes the calls by int 0x80 and exits: with 0, or with
 // the number, from 1, of the call that failed. Its code is the same for both classes of
 // processes; its data lies where 32 bits suffice.
 func compatProgram(t testing.TB, class elf.Class, calls []call) []byte {
 	t.Helper()
-	const base = 0x400000
-	headers := binary.Size(elf.Header64{}) + binary.Size(elf.Prog64{})
-	if class == elf.ELFCLASS32 {
-		headers = binary.Size(elf.Header32{}) + binary.Size(elf.Prog32{})
-	}
+	const base = programBase
+	headers := programHeaders(class)
 	calls = append(calls, call{1, []any{0}}) // exit
 	// mov eax, ebx, ecx, edx, esi, edi
 	load := []byte{0xb8, 0xbb, 0xb9, 0xba, 0xbe, 0xbf}
@@ -62,6 +70,14 @@ func compatProgram(t testing.TB, class elf.Class, calls []call) []byte {
 		code = append(code, 0xb8, 1, 0, 0, 0, 0xbb) // mov eax, 1; mov ebx, i+1; int 0x80
 		code = append(binary.LittleEndian.AppendUint32(code, uint32(i+1)), 0xcd, 0x80)
 	}
+	return staticProgram(t, class, code, data)
+}
+
+// staticProgram is an executable of one segment: the headers, the code, where it begins, and data.
+func staticProgram(t testing.TB, class elf.Class, code, data []byte) []byte {
+	t.Helper()
+	const base = programBase
+	headers := programHeaders(class)
 	size := headers + len(code) + len(data)
 	var b bytes.Buffer
 	ident := [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(class), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}

@@ -56,8 +56,8 @@ func endWriter(t *testing.T, end int) (ended bool) {
 	k.index.maxIdle = 2
 
 	commit := func(n int) {
-		a := parseRule(t, ruleText("A", n+1, versionsOfOneRule[n%len(versionsOfOneRule)]))
-		b := parseRule(t, ruleText("B", n+1, versionsOfOneRule[(n*5+2)%len(versionsOfOneRule)]))
+		a := parseRule(t, ruleText("A", n+1, hitting(curlSubject, n)))
+		b := parseRule(t, ruleText("B", n+1, hitting(curlSubject, n*5+2)))
 		if _, err := k.Commit(Swap{"A", a}, Swap{"B", b}); err != nil {
 			t.Error(err)
 		}
@@ -75,7 +75,7 @@ func endWriter(t *testing.T, end int) (ended bool) {
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		for n := 1; n <= 2*len(versionsOfOneRule); n++ {
+		for n := 1; n <= 2*waysToHit; n++ {
 			commit(n)
 			reclaimForTest(t, k)
 		}

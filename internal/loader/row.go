@@ -1,9 +1,6 @@
 package loader
 
-import (
-	"fmt"
-	"math/bits"
-)
+import "fmt"
 
 // cellPlace names one cell of a row: the group and the block of slots that its
 // bits are for.
@@ -12,6 +9,9 @@ type cellPlace uint32
 func placeOf(slot slotID, group uint8) cellPlace {
 	return cellPlace(group)<<16 | cellPlace(slot/slotsPerCell)
 }
+
+// sparseCells is how many cells a row has at least that moves for having few with bits.
+const sparseCells = 8
 
 func slotBit(slot slotID) uint64 { return 1 << (slot % slotsPerCell) }
 
@@ -22,6 +22,7 @@ type row struct {
 	offset uint32               // of the first cell
 	used   uint32               // cells that the kernel reads
 	size   uint32               // cells of room, a power of two, or 0
+	full   uint32               // cells of those used that have bits
 	at     map[cellPlace]uint32 // index of each cell
 }
 
@@ -43,8 +44,6 @@ type retiredRows struct {
 	rows   []uint32
 	blocks []cellBlock
 }
-
-type cellBlock struct{ offset, size uint32 }
 
 func newRowTable(rows, cells *words) *rowTable {
 	return &rowTable{rows: rows, cells: cells}
@@ -97,35 +96,51 @@ func (t *rowTable) add(r *row, slot slotID, group uint8) error {
 	return t.set(r, placeOf(slot, group), slotBit(slot))
 }
 
-// remove undoes add. The cell stays, with no bits, for the next slot of its block.
+// remove undoes add. The cell stays, with no bits, for the next slot of its block, unless
+// most cells of the row are so: every event that hits the row reads them all.
 func (t *rowTable) remove(r *row, slot slotID, group uint8) {
-	if i, ok := r.at[placeOf(slot, group)]; ok {
-		at := int(r.offset + i)
-		t.cells.store(at, t.cells.load(at)&^slotBit(slot))
+	i, ok := r.at[placeOf(slot, group)]
+	if !ok {
+		return
+	}
+	at := int(r.offset + i)
+	before := t.cells.load(at)
+	after := before &^ slotBit(slot)
+	t.cells.store(at, after)
+	if before&cellBits != 0 && after&cellBits == 0 {
+		r.full--
+	}
+	if r.used >= sparseCells && r.full < r.used/4 {
+		_ = t.move(r) // without room for that, it stays as it is
 	}
 }
 
 func (t *rowTable) set(r *row, place cellPlace, set uint64) error {
 	if i, ok := r.at[place]; ok {
 		at := int(r.offset + i)
-		t.cells.store(at, t.cells.load(at)|set)
+		before := t.cells.load(at)
+		t.cells.store(at, before|set)
+		if before&cellBits == 0 {
+			r.full++
+		}
 		return nil
 	}
 	if r.used == r.size {
-		if err := t.grow(r); err != nil {
+		if err := t.move(r); err != nil {
 			return err
 		}
 	}
 	t.cells.store(int(r.offset+r.used), uint64(place)<<32|set)
 	r.at[place] = r.used
 	r.used++
+	r.full++
 	t.publish(r)
 	return nil
 }
 
-// grow moves a full row to a place twice as large, leaving behind the cells that
-// have no bits.
-func (t *rowTable) grow(r *row) error {
+// move moves a row to a place that has room for one more cell than have bits; the others are
+// left behind.
+func (t *rowTable) move(r *row) error {
 	kept := make([]uint64, 0, r.used)
 	for i := range r.used {
 		if cell := t.cells.load(int(r.offset + i)); cell&cellBits != 0 {
@@ -148,7 +163,7 @@ func (t *rowTable) grow(r *row) error {
 		t.cells.store(int(offset)+i, cell)
 		r.at[cellPlace(cell>>32)] = uint32(i)
 	}
-	r.offset, r.size, r.used = offset, size, uint32(len(kept))
+	r.offset, r.size, r.used, r.full = offset, size, uint32(len(kept)), uint32(len(kept))
 	t.publish(r)
 	return nil
 }
@@ -156,20 +171,6 @@ func (t *rowTable) grow(r *row) error {
 // publish tells programs where the row's cells are, by one store.
 func (t *rowTable) publish(r *row) {
 	t.rows.store(int(r.id), uint64(r.offset)<<32|uint64(r.used))
-}
-
-func (t *rowTable) block(size uint32) (uint32, error) {
-	class := bits.TrailingZeros32(size)
-	if free := t.freeBlocks[class]; len(free) > 0 {
-		t.freeBlocks[class] = free[:len(free)-1]
-		return free[len(free)-1], nil
-	}
-	if int(t.nextCell)+int(size) > t.cells.len() {
-		return 0, fmt.Errorf("the kernel's table of %d cells is full: %w", t.cells.len(), ErrFull)
-	}
-	offset := t.nextCell
-	t.nextCell += size
-	return offset, nil
 }
 
 // takeRetired returns what has been given up since the last call. After the next
@@ -183,7 +184,6 @@ func (t *rowTable) takeRetired() retiredRows {
 func (t *rowTable) reuse(r retiredRows) {
 	t.freeRows = append(t.freeRows, r.rows...)
 	for _, b := range r.blocks {
-		class := bits.TrailingZeros32(b.size)
-		t.freeBlocks[class] = append(t.freeBlocks[class], b.offset)
+		t.free(b.offset, b.size)
 	}
 }

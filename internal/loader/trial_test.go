@@ -43,7 +43,7 @@ func loadForTest(t testing.TB, cfg Config) *Kernel {
 }
 
 // court judges events with the real matching engine over the maps of a kernel, by
-// BPF_PROG_RUN. Each CPU has a trial of its own.
+// BPF_PROG_RUN. For judge, each CPU has a trial of its own.
 type court struct {
 	objects harness.HarnessObjects
 	trials  []byte
@@ -69,7 +69,8 @@ func newCourt(t testing.TB, k *Kernel) *court {
 		t.Fatal(err)
 	}
 	cpus := ebpf.MustPossibleCPU()
-	spec.Maps["trials"].MaxEntries = uint32(cpus)
+	spec.Maps["trials"].MaxEntries = uint32(max(cpus, tortureKinds))
+	spec.Maps["tallies"].MaxEntries = uint32(cpus)
 	spec.Maps["workspaces"].MaxEntries = uint32(cpus) * uint32(execLimitCPU_WORKSPACES)
 	if err := plainAtomics(spec); err != nil {
 		t.Fatal(err)
@@ -92,9 +93,9 @@ func newCourt(t testing.TB, k *Kernel) *court {
 	return c
 }
 
-// trial is the memory of one CPU.
-func (c *court) trial(cpu int) *harness.HarnessTrial {
-	return (*harness.HarnessTrial)(unsafe.Pointer(&c.trials[cpu*c.stride]))
+// trial is the memory of one trial.
+func (c *court) trial(n int) *harness.HarnessTrial {
+	return (*harness.HarnessTrial)(unsafe.Pointer(&c.trials[n*c.stride]))
 }
 
 // pin keeps the goroutine on one CPU until the returned function is called.
@@ -117,10 +118,9 @@ func pin(t testing.TB, cpu int) (unpin func()) {
 	}
 }
 
-// file puts an event into the trial of a CPU as the hook would, and returns the
-// bytes of the record.
-func (c *court) file(cpu int, ev *event.Event) []byte {
-	tr := c.trial(cpu)
+// file puts an event into a trial as the hook would, and returns the bytes of the record.
+func (c *court) file(n int, ev *event.Event) []byte {
+	tr := c.trial(n)
 	var rec execRecord
 	rec.Header.Class = uint16(ev.Class)
 	rec.Pid, rec.ParentPid = ev.Process.PID, ev.Parent.PID

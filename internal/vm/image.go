@@ -16,8 +16,9 @@ import (
 
 // Binaries are the tests that run in the guests, built from the sources as they are.
 type Binaries struct {
-	dir   string
-	Tests map[string][]string // names of the tests of each binary
+	dir    string
+	Tests  map[string][]string // names of the tests of each binary
+	chosen bool                // they are not all that the binaries have
 }
 
 // Build builds them in dir, of which it takes hold. root is the module's.
@@ -64,18 +65,26 @@ func build(root, dir, what string) error {
 	return nil
 }
 
-// only returns the binaries of the names, or all if there are none.
-func (b *Binaries) only(names []string) (*Binaries, error) {
-	if names == nil {
+// selected returns the binaries of a boot with the tests that run there, or all if it names none.
+func (b *Binaries) selected(by []Selection) (*Binaries, error) {
+	if by == nil {
 		return b, nil
 	}
 	some := &Binaries{dir: b.dir, Tests: make(map[string][]string)}
-	for _, name := range names {
-		tests, ok := b.Tests[name]
+	for _, s := range by {
+		tests, ok := b.Tests[s.Binary]
 		if !ok {
-			return nil, fmt.Errorf("choosing test binaries: there is no %s", name)
+			return nil, fmt.Errorf("choosing test binaries: there is no %s", s.Binary)
 		}
-		some.Tests[name] = tests
+		tests, err := matching(tests, s.Pattern)
+		if err != nil {
+			return nil, err
+		}
+		if len(tests) == 0 {
+			return nil, fmt.Errorf("choosing tests: none of %s matches %s", s.Binary, s.Pattern)
+		}
+		some.Tests[s.Binary] = append(some.Tests[s.Binary], tests...)
+		some.chosen = some.chosen || s.Pattern != ""
 	}
 	return some, nil
 }
@@ -87,16 +96,28 @@ func (b *Binaries) matching(pattern string) (*Binaries, error) {
 		return b, nil
 	}
 	names, _, _ := strings.Cut(pattern, "/") // the rest chooses among subtests
-	chosen, err := regexp.Compile(names)
+	some := &Binaries{dir: b.dir, Tests: make(map[string][]string), chosen: b.chosen}
+	for binary, tests := range b.Tests {
+		tests, err := matching(tests, names)
+		if err != nil {
+			return nil, err
+		}
+		if len(tests) > 0 {
+			some.Tests[binary] = tests
+		}
+	}
+	return some, nil
+}
+
+// matching returns the names that a pattern matches.
+func matching(names []string, pattern string) (some []string, err error) {
+	chosen, err := regexp.Compile(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("choosing tests: %w", err)
 	}
-	some := &Binaries{dir: b.dir, Tests: make(map[string][]string)}
-	for binary, tests := range b.Tests {
-		for _, test := range tests {
-			if chosen.MatchString(test) {
-				some.Tests[binary] = append(some.Tests[binary], test)
-			}
+	for _, name := range names {
+		if chosen.MatchString(name) {
+			some = append(some, name)
 		}
 	}
 	return some, nil
@@ -117,11 +138,23 @@ func list(path string) ([]string, error) {
 }
 
 // cargo returns what a machine needs to run the binaries, each for at most the timeout.
-// The pattern is that of matching.
+// The pattern is that by which matching chose them.
 func (b *Binaries) cargo(offers []string, pattern string, short bool, timeout time.Duration) (Cargo, error) {
 	if strings.ContainsAny(pattern, "\" \t\n") {
 		// The kernel would take its command line apart there.
 		return Cargo{}, fmt.Errorf("choosing tests: the pattern %q has blanks or quotes", pattern)
+	}
+	if b.chosen {
+		var names []string
+		for _, tests := range b.Tests {
+			names = append(names, tests...)
+		}
+		slices.Sort(names)
+		_, subtests, _ := strings.Cut(pattern, "/")
+		pattern = "^(" + strings.Join(slices.Compact(names), "|") + ")$"
+		if subtests != "" {
+			pattern += "/" + subtests
+		}
 	}
 	c := Cargo{
 		Guest: filepath.Join(b.dir, "guest"),

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -76,7 +77,7 @@ func (m *Machine) writeImage(c Cargo, path string) (err error) {
 func (m *Machine) arguments(image, console, report string, guest []string) []string {
 	line := append([]string{"console=ttyS0 panic=-1", m.Boot.Parameters, "--", "-report=/dev/ttyS1"}, guest...)
 	return []string{
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G",
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", strconv.Itoa(m.Boot.CPUs), "-m", "2G",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none",
 		"-serial", "file:" + console, "-serial", "file:" + report,
 		"-kernel", filepath.Join(m.Kernels, m.Boot.Kernel, "vmlinuz"), "-initrd", image,

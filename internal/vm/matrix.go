@@ -12,6 +12,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -24,14 +25,30 @@ type Boot struct {
 	// Offers are the needs, as package require names them, that must be met. Tests may
 	// skip for lack of others.
 	Offers     []string
-	Tests      []string // names of the binaries that run there; nil is all
-	Parameters string   // added to the kernel's command line
+	CPUs       int
+	Tests      []Selection // what runs there; nil is everything
+	Parameters string      // added to the kernel's command line
 }
+
+// Selection is a test binary, and of its tests those that a pattern matches, as go test -run
+// takes it, without subtests; "" matches all.
+type Selection struct{ Binary, Pattern string }
 
 func (b Boot) String() string { return b.Kernel + "-" + b.Name }
 
-// ParseMatrix reads boots, one a line: kernel, suite, package, boot, offers, tests
-// and parameters, where "-" is nothing. Lines that begin with # are comments.
+// noHZ is the value of nohz_full= among the parameters, the CPUs that are to do without ticks;
+// "" if none is.
+func (b Boot) noHZ() string {
+	for parameter := range strings.FieldsSeq(b.Parameters) {
+		if cpus, ok := strings.CutPrefix(parameter, "nohz_full="); ok {
+			return cpus
+		}
+	}
+	return ""
+}
+
+// ParseMatrix reads boots, one a line: kernel, suite, package, boot, offers, cpus,
+// tests and parameters, where "-" is nothing. Lines that begin with # are comments.
 func ParseMatrix(r io.Reader) ([]Boot, error) {
 	var boots []Boot
 	seen := make(map[string]bool)
@@ -43,18 +60,25 @@ func ParseMatrix(r io.Reader) ([]Boot, error) {
 			continue
 		}
 		f := strings.Fields(line)
-		if len(f) < 7 {
-			return nil, fmt.Errorf("reading the matrix: line %d has %d columns, want 7", n, len(f))
+		if len(f) < 8 {
+			return nil, fmt.Errorf("reading the matrix: line %d has %d columns, want 8", n, len(f))
 		}
 		b := Boot{Kernel: f[0], Suite: f[1], Package: f[2], Name: f[3]}
 		if f[4] != "-" {
 			b.Offers = strings.Split(f[4], ",")
 		}
-		if f[5] != "all" {
-			b.Tests = strings.Split(f[5], ",")
+		var err error
+		if b.CPUs, err = strconv.Atoi(f[5]); err != nil || b.CPUs < 1 {
+			return nil, fmt.Errorf("reading the matrix: line %d gives %s %q CPUs, want a number", n, b, f[5])
 		}
-		if f[6] != "-" || len(f) > 7 {
-			b.Parameters = strings.Join(f[6:], " ")
+		if f[6] != "all" {
+			for selection := range strings.SplitSeq(f[6], ",") {
+				binary, pattern, _ := strings.Cut(selection, "/")
+				b.Tests = append(b.Tests, Selection{binary, pattern})
+			}
+		}
+		if f[7] != "-" || len(f) > 8 {
+			b.Parameters = strings.Join(f[7:], " ")
 		}
 		if seen[b.String()] {
 			return nil, fmt.Errorf("reading the matrix: line %d gives %s a second time", n, b)

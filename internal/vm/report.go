@@ -17,6 +17,8 @@ import (
 //
 //	release  the kernel's release
 //	lsm      the security modules that are active
+//	cpus     how many CPUs there are
+//	nohz     those of them that do without ticks, as the kernel lists them
 //	start    the name of the test binary, or of another program, that is about to run
 //	end      how it ended: "ok", or why not
 //	done     nothing comes after this
@@ -29,6 +31,8 @@ const Mark = "#guest "
 type Report struct {
 	Release string
 	LSM     string
+	CPUs    string
+	NoHZ    string
 	Tests   map[string]*Test // by "binary/TestName"; subtests are not listed
 	// Ends holds how each binary ended that did.
 	Ends map[string]string
@@ -88,6 +92,10 @@ func ParseReport(from io.Reader) (*Report, error) {
 				r.Release = value
 			case "lsm":
 				r.LSM = value
+			case "cpus":
+				r.CPUs = value
+			case "nohz":
+				r.NoHZ = value
 			case "start":
 				binary, current = value, ""
 			case "end":
@@ -153,6 +161,8 @@ type Expectation struct {
 	Release string
 	Tests   map[string][]string // names of the tests of each binary
 	Offers  []string            // see Boot
+	CPUs    int
+	NoHZ    string // CPUs that do without ticks; "" is any
 }
 
 // Summary counts tests.
@@ -166,6 +176,12 @@ func (r *Report) Judge(want Expectation) (sum Summary, problems []Problem) {
 	}
 	if r.Release != want.Release {
 		add("", "the guest ran kernel %q, want %q", r.Release, want.Release)
+	}
+	if r.CPUs != strconv.Itoa(want.CPUs) {
+		add("", "the guest had %q CPUs, want %d", r.CPUs, want.CPUs)
+	}
+	if want.NoHZ != "" && r.NoHZ != want.NoHZ {
+		add("", "CPUs %q of the guest did without ticks, want %s", r.NoHZ, want.NoHZ)
 	}
 	if !r.Done {
 		add("", "the guest did not come to its end")

@@ -9,6 +9,8 @@ import (
 // healthy is what a guest with two binaries writes when all is well.
 const healthy = `#guest release 6.1.0-50-amd64
 #guest lsm lockdown,bpf
+#guest cpus 2
+#guest nohz (null)
 #guest start a
 ^=== RUN   TestOne
 ^=== RUN   TestOne/sub
@@ -36,7 +38,7 @@ func judge(t *testing.T, text string, change func(*Expectation)) (Summary, []Pro
 		t.Fatal(err)
 	}
 	want := Expectation{
-		Release: "6.1.0-50-amd64", Offers: []string{"root", "bpf"},
+		Release: "6.1.0-50-amd64", Offers: []string{"root", "bpf"}, CPUs: 2,
 		Tests: map[string][]string{"a": {"TestOne", "TestTwo"}, "b": {"TestOne", "FuzzIt"}},
 	}
 	if change != nil {
@@ -74,6 +76,8 @@ func TestReportWithProblems(t *testing.T) {
 		"line cut off":                     {cut("(1.00s)"), nil, "{b/FuzzIt it did not end"},
 		"dead between binaries":            {cut("#guest start b"), nil, "{b/FuzzIt it did not run}"},
 		"another kernel":                   {healthy, func(e *Expectation) { e.Release = "6.12.1" }, `{ the guest ran kernel "6.1.0-50-amd64", want "6.12.1"}`},
+		"fewer CPUs":                       {change(healthy, "cpus 2", "cpus 1"), nil, `{ the guest had "1" CPUs, want 2}`},
+		"ticks everywhere":                 {healthy, func(e *Expectation) { e.NoHZ = "1" }, `{ CPUs "(null)" of the guest did without ticks, want 1}`},
 		"fewer passes":                     {healthy, func(e *Expectation) { e.Tests["a"] = append(e.Tests["a"], "TestThree") }, "{a/TestThree it did not run}"},
 		"a binary that is not there":       {healthy, func(e *Expectation) { e.Tests["c"] = []string{"TestC"} }, "{ c: it did not end}"},
 		"nothing expected":                 {healthy, func(e *Expectation) { e.Tests = nil }, "{ no tests were expected}"},

@@ -58,7 +58,7 @@ func TestKernels(t *testing.T) {
 }
 
 func testKernel(t *testing.T, m *Machine, b *Binaries, pattern string) {
-	b, err := b.only(m.Boot.Tests)
+	b, err := b.selected(m.Boot.Tests)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func testKernel(t *testing.T, m *Machine, b *Binaries, pattern string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Expectation{Release: release, Tests: b.Tests, Offers: m.Boot.Offers}
+	want := Expectation{Release: release, Tests: b.Tests, Offers: m.Boot.Offers, CPUs: m.Boot.CPUs, NoHZ: m.Boot.noHZ()}
 	began := time.Now()
 	report, console, err := m.Run(t.Context(), cargo)
 	if err != nil {
@@ -94,8 +94,8 @@ func testKernel(t *testing.T, m *Machine, b *Binaries, pattern string) {
 		}
 		t.Run(p.Test, func(t *testing.T) { t.Error(p.Text) })
 	}
-	t.Logf("Linux %s, security modules %s: %d of %d tests passed, %d skipped, in %.0f s",
-		report.Release, report.LSM, sum.Passed, sum.Expected, sum.Skipped, time.Since(began).Seconds())
+	t.Logf("Linux %s, %s CPUs, nohz_full %s, security modules %s: %d of %d tests passed, %d skipped, in %.0f s",
+		report.Release, report.CPUs, report.NoHZ, report.LSM, sum.Passed, sum.Expected, sum.Skipped, time.Since(began).Seconds())
 	if t.Failed() {
 		lines := strings.Split(console, "\n")
 		t.Logf("the end of what the kernel printed:\n%s", strings.Join(lines[max(0, len(lines)-consoleLines):], "\n"))

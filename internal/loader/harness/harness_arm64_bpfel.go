@@ -13,6 +13,33 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type HarnessExpectation struct {
+	_        structs.HostLayout
+	Epoch    uint64
+	Versions [8]uint64
+	Passes   uint64
+}
+
+type HarnessTally struct {
+	_              structs.HostLayout
+	Judged         uint64
+	Missed         uint64
+	Doubled        uint64
+	Mixed          uint64
+	Backwards      uint64
+	Unknown        uint64
+	Epoch          uint64
+	Seen           uint32
+	Strange        uint32
+	StrangeVersion uint64
+	WrongEpoch     uint64
+	WrongKind      uint64
+	WrongWanted    uint64
+	WrongSeen      uint64
+	WrongVersion   uint64
+	Pad            [2]uint64
+}
+
 type HarnessTrial struct {
 	_     structs.HostLayout
 	Event struct {
@@ -155,6 +182,7 @@ const (
 	HarnessMapCells         = "cells"
 	HarnessMapControl       = "control"
 	HarnessMapCounters      = "counters"
+	HarnessMapExpectations  = "expectations"
 	HarnessMapFilters       = "filters"
 	HarnessMapGrams         = "grams"
 	HarnessMapImages        = "images"
@@ -163,12 +191,14 @@ const (
 	HarnessMapProcesses     = "processes"
 	HarnessMapRows          = "rows"
 	HarnessMapSlots         = "slots"
+	HarnessMapTallies       = "tallies"
 	HarnessMapTexts         = "texts"
 	HarnessMapTrials        = "trials"
 	HarnessMapWorkspaces    = "workspaces"
 	HarnessProgJudge        = "judge"
-	HarnessProgJudgeLate    = "judge_late"
-	HarnessProgJudgeSlow    = "judge_slow"
+	HarnessProgTortureFast  = "torture_fast"
+	HarnessProgTortureLate  = "torture_late"
+	HarnessProgTortureSlow  = "torture_slow"
 	HarnessVarClassSlots    = "class_slots"
 	HarnessVarNoAtomicFetch = "no_atomic_fetch"
 )
@@ -215,29 +245,32 @@ type HarnessSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HarnessProgramSpecs struct {
-	Judge     *ebpf.ProgramSpec `ebpf:"judge"`
-	JudgeLate *ebpf.ProgramSpec `ebpf:"judge_late"`
-	JudgeSlow *ebpf.ProgramSpec `ebpf:"judge_slow"`
+	Judge       *ebpf.ProgramSpec `ebpf:"judge"`
+	TortureFast *ebpf.ProgramSpec `ebpf:"torture_fast"`
+	TortureLate *ebpf.ProgramSpec `ebpf:"torture_late"`
+	TortureSlow *ebpf.ProgramSpec `ebpf:"torture_slow"`
 }
 
 // HarnessMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HarnessMapSpecs struct {
-	Cells      *ebpf.MapSpec `ebpf:"cells"`
-	Control    *ebpf.MapSpec `ebpf:"control"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Filters    *ebpf.MapSpec `ebpf:"filters"`
-	Grams      *ebpf.MapSpec `ebpf:"grams"`
-	Images     *ebpf.MapSpec `ebpf:"images"`
-	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
-	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
-	Processes  *ebpf.MapSpec `ebpf:"processes"`
-	Rows       *ebpf.MapSpec `ebpf:"rows"`
-	Slots      *ebpf.MapSpec `ebpf:"slots"`
-	Texts      *ebpf.MapSpec `ebpf:"texts"`
-	Trials     *ebpf.MapSpec `ebpf:"trials"`
-	Workspaces *ebpf.MapSpec `ebpf:"workspaces"`
+	Cells        *ebpf.MapSpec `ebpf:"cells"`
+	Control      *ebpf.MapSpec `ebpf:"control"`
+	Counters     *ebpf.MapSpec `ebpf:"counters"`
+	Expectations *ebpf.MapSpec `ebpf:"expectations"`
+	Filters      *ebpf.MapSpec `ebpf:"filters"`
+	Grams        *ebpf.MapSpec `ebpf:"grams"`
+	Images       *ebpf.MapSpec `ebpf:"images"`
+	NoGroup      *ebpf.MapSpec `ebpf:"no_group"`
+	Numbers      *ebpf.MapSpec `ebpf:"numbers"`
+	Processes    *ebpf.MapSpec `ebpf:"processes"`
+	Rows         *ebpf.MapSpec `ebpf:"rows"`
+	Slots        *ebpf.MapSpec `ebpf:"slots"`
+	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
+	Texts        *ebpf.MapSpec `ebpf:"texts"`
+	Trials       *ebpf.MapSpec `ebpf:"trials"`
+	Workspaces   *ebpf.MapSpec `ebpf:"workspaces"`
 }
 
 // HarnessVariableSpecs contains global variables before they are loaded into the kernel.
@@ -268,20 +301,22 @@ func (o *HarnessObjects) Close() error {
 //
 // It can be passed to LoadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HarnessMaps struct {
-	Cells      *ebpf.Map `ebpf:"cells"`
-	Control    *ebpf.Map `ebpf:"control"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Filters    *ebpf.Map `ebpf:"filters"`
-	Grams      *ebpf.Map `ebpf:"grams"`
-	Images     *ebpf.Map `ebpf:"images"`
-	NoGroup    *ebpf.Map `ebpf:"no_group"`
-	Numbers    *ebpf.Map `ebpf:"numbers"`
-	Processes  *ebpf.Map `ebpf:"processes"`
-	Rows       *ebpf.Map `ebpf:"rows"`
-	Slots      *ebpf.Map `ebpf:"slots"`
-	Texts      *ebpf.Map `ebpf:"texts"`
-	Trials     *ebpf.Map `ebpf:"trials"`
-	Workspaces *ebpf.Map `ebpf:"workspaces"`
+	Cells        *ebpf.Map `ebpf:"cells"`
+	Control      *ebpf.Map `ebpf:"control"`
+	Counters     *ebpf.Map `ebpf:"counters"`
+	Expectations *ebpf.Map `ebpf:"expectations"`
+	Filters      *ebpf.Map `ebpf:"filters"`
+	Grams        *ebpf.Map `ebpf:"grams"`
+	Images       *ebpf.Map `ebpf:"images"`
+	NoGroup      *ebpf.Map `ebpf:"no_group"`
+	Numbers      *ebpf.Map `ebpf:"numbers"`
+	Processes    *ebpf.Map `ebpf:"processes"`
+	Rows         *ebpf.Map `ebpf:"rows"`
+	Slots        *ebpf.Map `ebpf:"slots"`
+	Tallies      *ebpf.Map `ebpf:"tallies"`
+	Texts        *ebpf.Map `ebpf:"texts"`
+	Trials       *ebpf.Map `ebpf:"trials"`
+	Workspaces   *ebpf.Map `ebpf:"workspaces"`
 }
 
 func (m *HarnessMaps) Close() error {
@@ -289,6 +324,7 @@ func (m *HarnessMaps) Close() error {
 		m.Cells,
 		m.Control,
 		m.Counters,
+		m.Expectations,
 		m.Filters,
 		m.Grams,
 		m.Images,
@@ -297,6 +333,7 @@ func (m *HarnessMaps) Close() error {
 		m.Processes,
 		m.Rows,
 		m.Slots,
+		m.Tallies,
 		m.Texts,
 		m.Trials,
 		m.Workspaces,
@@ -315,16 +352,18 @@ type HarnessVariables struct {
 //
 // It can be passed to LoadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HarnessPrograms struct {
-	Judge     *ebpf.Program `ebpf:"judge"`
-	JudgeLate *ebpf.Program `ebpf:"judge_late"`
-	JudgeSlow *ebpf.Program `ebpf:"judge_slow"`
+	Judge       *ebpf.Program `ebpf:"judge"`
+	TortureFast *ebpf.Program `ebpf:"torture_fast"`
+	TortureLate *ebpf.Program `ebpf:"torture_late"`
+	TortureSlow *ebpf.Program `ebpf:"torture_slow"`
 }
 
 func (p *HarnessPrograms) Close() error {
 	return _HarnessClose(
 		p.Judge,
-		p.JudgeLate,
-		p.JudgeSlow,
+		p.TortureFast,
+		p.TortureLate,
+		p.TortureSlow,
 	)
 }
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,7 +42,9 @@ func (c *config) run() error {
 		say = func(word, value string) { fmt.Fprintf(out, "%s%s %s\n", vm.Mark, word, value) }
 	}
 	say("release", release())
-	say("lsm", modules())
+	say("lsm", contents("/sys/kernel/security/lsm"))
+	say("cpus", strconv.Itoa(runtime.NumCPU()))
+	say("nohz", contents("/sys/devices/system/cpu/nohz_full"))
 	var errs []error
 	for _, cmd := range programs {
 		name := strings.TrimSuffix(filepath.Base(cmd.Path), ".test")
@@ -113,10 +117,11 @@ func release() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-func modules() string {
-	list, err := os.ReadFile("/sys/kernel/security/lsm")
+// contents is the line in a file, or why there is none.
+func contents(path string) string {
+	line, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	return string(list)
+	return strings.TrimSpace(string(line))
 }

@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"bittern/internal/require"
+)
+
+// dam holds back whoever writes to it until it is opened.
+type dam struct {
+	opened chan struct{}
+	mu     sync.Mutex
+	all    bytes.Buffer
+}
+
+func (d *dam) Write(p []byte) (int, error) {
+	<-d.opened
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.all.Write(p)
+}
+
+// TestLossIsInTheOutput executes more than a small ring holds while nobody reads the output:
+// its detections and what its gap records say was lost are all that happened.
+func TestLossIsInTheOutput(t *testing.T) {
+	require.BPF(t)
+	const runs = 100
+	dir, out := t.TempDir(), &dam{opened: make(chan struct{})}
+	text := "rule_id: ALL\nrule_version: 1\nname: n\napplies_to: [process_exec]\nmatch:\n  s: {process.pid: 0}\n  condition: not s\n" +
+		"emits: [{tactic: TA0002, technique_id: T1059, confidence: 1}]\n"
+	if err := os.WriteFile(filepath.Join(dir, "all.yml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, dir, &logbook{})
+	cfg.Output, cfg.Kernel.RingBytes = out, 4096
+	cgroup, err := os.Open(cfg.Kernel.Cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cgroup.Close()
+	a, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(); err != nil {
+		close(out.opened)
+		t.Fatal(err, a.Stop())
+	}
+	for i := range runs {
+		cmd := exec.Command("/bin/true", fmt.Sprint(i))
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+		if err := cmd.Run(); err != nil {
+			t.Error(err)
+		}
+	}
+	close(out.opened)
+	if err := a.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	var detections, lost uint64
+	for line := range bytes.Lines(out.all.Bytes()) {
+		var record struct {
+			Event   struct{ Dataset, Reason string }
+			Bittern struct {
+				Lost struct {
+					Class string
+					Count uint64
+				}
+			}
+		}
+		if err := json.Unmarshal(line, &record); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		switch {
+		case record.Event.Dataset != "bittern.gap":
+			detections++
+		case record.Event.Reason != "ring_full" || record.Bittern.Lost.Class != "process_exec":
+			t.Errorf("an unexpected gap: %s", line)
+		default:
+			lost += record.Bittern.Lost.Count
+		}
+	}
+	t.Logf("%d detections, %d lost", detections, lost)
+	if lost == 0 || detections+lost != runs {
+		t.Errorf("%d detections and %d lost of %d", detections, lost, runs)
+	}
+}
