@@ -12,6 +12,7 @@ TORTURE_SWAPS  ?= 1000000
 TORTURE_EVENTS ?= 50000000
 TESTFLAGS     ?=
 RUN           ?=
+MODEL         ?=
 LINTER        := $(GO) tool -modfile=scripts/tools/go.mod golangci-lint
 
 # What needs root runs under sudo if make does not run as root.
@@ -66,6 +67,11 @@ cover: ## run every test and print the coverage by package
 	$(GO) test $(TEST_EXEC) -coverpkg=./... -coverprofile=$(CACHE)/cover.out $$($(GO) list ./... | grep -v internal/vm)
 	@$(GO) tool cover -func=$(CACHE)/cover.out | tail -n 1
 
+.PHONY: model
+model: ## check the model of the swap exhaustively, and that it finds known bugs; MODEL='crash no-scrub' for some searches
+	scripts/setup.sh test
+	scripts/model/run.sh $(MODEL)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
@@ -91,7 +97,7 @@ bench-vm: ## measure the agent in a guest, against no agent; BENCH_VM=6.12-plain
 lint: ## check style and dependencies: Go, C, shell
 	$(LINTER) run ./...
 	scripts/clang-format.sh --check
-	shellcheck scripts/*.sh scripts/vm/*.sh .ci/run
+	shellcheck scripts/*.sh scripts/model/*.sh scripts/vm/*.sh .ci/run
 
 .PHONY: format
 format: ## format Go and C in place

@@ -73,7 +73,7 @@ check_go() {
 test_packages() {
 	needs git git 'the tests run git checkout on a rules directory'
 	needs vim vim 'the tests save rule files with vim'
-	needs gcc gcc "the race detector and 'make race' need a C compiler"
+	needs gcc gcc "the race detector and 'make race' need a C compiler, and so does spin"
 	needs /usr/include/stdlib.h libc6-dev "the race detector and 'make race' need the C library's headers"
 	needs clang-19 clang-19 "compiles the BPF programs for 'make generate' and 'make drift'"
 	needs llvm-strip-19 llvm-19 'strips debug data from BPF objects'
@@ -81,6 +81,7 @@ test_packages() {
 	needs /usr/include/bpf/bpf_helpers.h libbpf-dev 'declares the BPF helper functions'
 	needs /usr/include/linux/bpf.h linux-libc-dev 'declares the kernel interface to BPF programs'
 	needs shellcheck shellcheck "checks the scripts in 'make lint'"
+	needs spin spin "searches the model of the swap in 'make model'"
 	needs qemu-system-x86_64 qemu-system-x86 'runs the kernel tests on other kernels'
 	needs xz xz-utils 'unpacks the modules of those kernels'
 	needs /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring 'checks the signatures of those kernels'
