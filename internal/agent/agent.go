@@ -142,7 +142,8 @@ func (a *Agent) Start() error {
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
 	a.report(c.summary(), time.Since(a.began))
-	// Compiling all rules takes several times the memory that they keep.
+	// Compiling all rules and finding hooks takes several times the memory that is kept.
+	a.kernel.Rest()
 	debug.FreeOSMemory()
 	return nil
 }

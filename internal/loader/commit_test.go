@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -145,5 +146,25 @@ func TestVersionsOutliveTheirRecords(t *testing.T) {
 	if n := len(k.versions.byID); n != 1 {
 		// The reader has passed the death of all but the last.
 		t.Errorf("%d versions are kept after the ring was read", n)
+	}
+}
+
+// TestCommitWaitsForRoom replaces a rule of many clauses again and again: there is room for the
+// version before and the next one, so that no commit may be refused, whatever the reclaimer is about.
+func TestCommitWaitsForRoom(t *testing.T) {
+	k := loadForTest(t, Config{Slots: 320})
+	var clauses strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&clauses, "  s%d: {process.executable: /bin/p%d, user.id: %d}\n", i, i, i)
+	}
+	clauses.WriteString("  condition: 1 of s*")
+	for n := range 600 {
+		var swaps []Swap
+		for _, id := range []string{"A", "B"} {
+			swaps = append(swaps, Swap{id, parseRule(t, ruleText(id, n+1, clauses.String()))})
+		}
+		if _, err := k.Commit(swaps...); err != nil {
+			t.Fatalf("commit %d: %v", n, err)
+		}
 	}
 }

@@ -65,7 +65,7 @@ func appendEntry(to *bytes.Buffer, e journalEntry) error {
 	return to.WriteByte('\n')
 }
 
-func appendVersion(to *bytes.Buffer, v *version) error {
+func appendVersion(to *bytes.Buffer, v version) error {
 	if err := appendEntry(to, journalEntry{ID: v.id, Born: v.born, Document: string(v.rule.Document)}); err != nil || v.died == never {
 		return err
 	}
@@ -76,7 +76,7 @@ func appendVersion(to *bytes.Buffer, v *version) error {
 func (j *journal) swap(born, died []*version) error {
 	var lines bytes.Buffer
 	for _, v := range born {
-		if err := appendVersion(&lines, v); err != nil {
+		if err := appendVersion(&lines, *v); err != nil {
 			return err
 		}
 	}

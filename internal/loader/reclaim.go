@@ -5,9 +5,10 @@ const reclaimChunk = 64
 
 // burial is what one grace period sets free.
 type burial struct {
-	dead []*version
-	rows retiredRows
-	keys []indexKey
+	dead   []*version
+	rows   retiredRows
+	keys   []indexKey
+	passed bool // the grace period has
 }
 
 func (b *burial) empty() bool {
@@ -32,17 +33,19 @@ func (k *Kernel) reclaim() {
 		}
 		k.writer.Lock()
 		b := k.takeBurial()
-		k.waiting = b
-		k.writer.Unlock()
 		if b.empty() {
+			k.writer.Unlock()
 			continue
 		}
+		k.waiting = b
+		k.writer.Unlock()
 		if err := k.grace.wait(); err != nil {
 			// Without grace periods nothing may ever be reused. The next kick tries
 			// again; until then the tables fill up, and commits say so.
 			k.log.Error("reclaiming dead rule versions", "error", err)
 			k.writer.Lock()
 			if k.waiting == b {
+				k.waiting = nil
 				k.unbury(b)
 			}
 			k.writer.Unlock()
@@ -51,8 +54,11 @@ func (k *Kernel) reclaim() {
 		k.writer.Lock()
 		k.graces++
 		if k.waiting == b { // else a commit could not wait, and has done it
-			k.waiting = nil
+			b.passed = true
 			k.clear(b, true)
+			if k.waiting == b {
+				k.waiting = nil
+			}
 			// Not in reclaimNow: what it deletes the waiting commit might want.
 			if err := k.index.evict(); err != nil {
 				k.log.Error("deleting keys that no rule uses", "error", err)
@@ -70,12 +76,18 @@ func (k *Kernel) reclaim() {
 // reclaimNow waits for a grace period with the writer's lock held, and clears what
 // the background has taken as well. It is for commits that find no room.
 func (k *Kernel) reclaimNow() error {
-	if k.waiting != nil {
-		b := k.waiting
+	if b := k.waiting; b != nil {
 		k.waiting = nil
-		k.unbury(b)
+		if b.passed {
+			k.clear(b, false)
+		} else {
+			k.unbury(b)
+		}
 	}
 	b := k.takeBurial()
+	if b.empty() {
+		return nil
+	}
 	if err := k.grace.wait(); err != nil {
 		k.unbury(b)
 		return err
@@ -93,21 +105,26 @@ func (k *Kernel) unbury(b *burial) {
 }
 
 // clear frees what no program can be using any more. The writer's lock is held, and
-// given up now and then if yield is set.
+// given up now and then if yield is set: a commit that finds no room meanwhile clears the rest.
 func (k *Kernel) clear(b *burial, yield bool) {
 	k.rows.reuse(b.rows)
 	k.index.allow(b.keys)
-	ids := make([]uint64, 0, len(b.dead))
-	cleared := 0
-	for _, v := range b.dead {
-		for _, slot := range v.slots {
-			slot.table.reclaim(slot.id)
-			if cleared++; yield && cleared%reclaimChunk == 0 {
-				k.writer.Unlock()
-				k.writer.Lock()
-			}
+	b.rows, b.keys = retiredRows{}, nil
+	var ids []uint64
+	for cleared := 1; len(b.dead) > 0; cleared++ {
+		v := b.dead[0]
+		if len(v.slots) == 0 {
+			b.dead = b.dead[1:]
+			ids = append(ids, v.id)
+			continue
 		}
-		ids = append(ids, v.id)
+		slot := v.slots[0]
+		v.slots = v.slots[1:]
+		slot.table.reclaim(slot.id)
+		if yield && cleared%reclaimChunk == 0 {
+			k.writer.Unlock()
+			k.writer.Lock()
+		}
 	}
 	// Every record that names these versions is in the ring by now.
 	k.versions.forget(ids, k.own.ring.produced())

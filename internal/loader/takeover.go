@@ -172,6 +172,9 @@ func (k *Kernel) settle() error {
 	return errors.Join(removeOthers(k.pins.instances(), keep), removeJournals(k.noted, journals))
 }
 
+// Rest lets go of what is needed only while hooks are being found, when no more is expected soon.
+func (k *Kernel) Rest() { k.host.types.drop() }
+
 // predecessors returns what agents before us have left and was not disposed of yet.
 func (k *Kernel) predecessors() []*Instance {
 	k.inheriting.Lock()

@@ -2,7 +2,6 @@ package loader
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"sync"
 
@@ -143,11 +142,16 @@ func (v *versions) resolve(ids []uint64) (found []*rules.Rule, unknown int) {
 	return found, unknown
 }
 
-// known returns all versions that can still be asked for, by id.
-func (v *versions) known() []*version {
+// known returns all versions that can still be asked for, by id, as they are now.
+func (v *versions) known() []version {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(v.byID), func(a, b *version) int { return cmp.Compare(a.id, b.id) })
+	all := make([]version, 0, len(v.byID))
+	for _, n := range v.byID {
+		all = append(all, *n)
+	}
+	slices.SortFunc(all, func(a, b version) int { return cmp.Compare(a.id, b.id) })
+	return all
 }
 
 // liveAt returns every rule that was live at an epoch, sorted by id.

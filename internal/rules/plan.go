@@ -21,8 +21,8 @@ type Plan struct {
 // Clause is a conjunction: an event passes if, for each group, it hits at least
 // one of the group's keys, and if it hits no key of Not.
 type Clause struct {
-	// Groups are ordered by how rarely they are expected to be hit, the rarest
-	// first: only hits of the first make the kernel look at the clause. With no
+	// Groups are ordered by how rarely they are expected to be hit, and by how much it
+	// takes to find out: only hits of the first make the kernel look at the clause. With no
 	// groups the kernel can't narrow the clause. At most MaxGroups.
 	Groups []Group
 	Not    []Key // only keys that the kernel decides exactly

@@ -25,7 +25,7 @@ func buildPlan(class event.Class, match expr) *Plan {
 	p := &Plan{Class: class, Clauses: make([]Clause, 0, len(c))}
 	var notes []draftNote
 	for _, d := range c {
-		p.Clauses = append(p.Clauses, d.clause())
+		p.Clauses = append(p.Clauses, d.clause(class))
 		notes = append(notes, d.notes...)
 	}
 	p.Exact = len(notes) == 0
@@ -33,11 +33,12 @@ func buildPlan(class event.Class, match expr) *Plan {
 	return p
 }
 
-func (d draft) clause() Clause {
+func (d draft) clause(class event.Class) Clause {
 	c := Clause{Not: d.not.keys}
 	for _, g := range d.groups {
 		c.Groups = append(c.Groups, g.keys)
 	}
+	slices.SortStableFunc(c.Groups, func(a, b Group) int { return cmp.Compare(a.leadCost(class), b.leadCost(class)) })
 	return c
 }
 

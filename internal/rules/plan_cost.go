@@ -31,6 +31,27 @@ func (g Group) cost() int {
 	return min(total, costLimit)
 }
 
+// costOfImages is added where a look-up needs to know what a process runs: that is not at hand,
+// but in the events of an execution. It must pay to look at it for all events of a class.
+const costOfImages = 300_000
+
+// imageFields are the kernel's fields of what the process and its parent run.
+var imageFields = []event.Field{
+	event.ProcessExecutable, event.ProcessCommandLine, event.ProcessScript,
+	event.ProcessExecutableTruncated, event.ProcessExecutableDeleted, event.ProcessExecutableMemfd, event.ProcessCommandLineTruncated,
+	event.ProcessParentPID, event.ProcessParentExecutable, event.ProcessParentCommandLine,
+	event.ProcessParentExecutableTruncated, event.ProcessParentCommandLineTruncated,
+}
+
+// leadCost is what it costs to look at the group before all others.
+func (g Group) leadCost(class event.Class) int {
+	cost := g.cost()
+	if class != event.ProcessExec && slices.ContainsFunc(g, func(k Key) bool { return slices.Contains(imageFields, k.Field) }) {
+		cost += costOfImages
+	}
+	return cost
+}
+
 // thin leaves out groups of common grams, except the rarest group. For a literal
 // that user space decides anyway.
 func thin(groups []draftGroup) []draftGroup {

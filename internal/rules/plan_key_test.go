@@ -133,12 +133,12 @@ func TestCollapse(t *testing.T) {
 		if len(drafts) == 0 {
 			return
 		}
-		one := collapse(drafts, "reason").clause()
+		one := collapse(drafts, "reason").clause(event.ProcessExec)
 		for range 50 {
 			ev := randomTextEvent(rnd)
 			for _, d := range drafts {
-				if d.clause().passes(ev) && !one.passes(ev) {
-					t.Fatalf("%+v passes %+v, but not %+v", ev, d.clause(), one)
+				if d.clause(event.ProcessExec).passes(ev) && !one.passes(ev) {
+					t.Fatalf("%+v passes %+v, but not %+v", ev, d.clause(event.ProcessExec), one)
 				}
 			}
 		}

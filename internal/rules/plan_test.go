@@ -204,3 +204,27 @@ func TestPlanIsForOneClass(t *testing.T) {
 		t.Error("a plan must pass events of its class only")
 	}
 }
+
+// TestLead: what a process runs is not the first thing to look at where it has to be looked up.
+func TestLead(t *testing.T) {
+	const condition = "  s: {file.path|startswith: /home/, file.name: secret, process.name: tool, process.parent.name: shell}\n"
+	for _, tc := range []struct {
+		class, condition string
+		want             event.Field
+	}{
+		{"file_open", condition, event.FilePath},
+		{"file_open", "  s: {file.path|startswith: /home/, process.name: tool}\n", event.ProcessExecutable}, // as good as every open
+		{"network_connect", "  s: {process.name: tool, destination.port: 4444}\n", event.DestinationPort},
+		{"process_exec", "  s: {process.name: tool, user.id: 1000}\n", event.ProcessExecutable},
+	} {
+		f := Parse("r.yml", []byte("rule_id: R\nrule_version: 1\nname: n\napplies_to: ["+tc.class+"]\nmatch:\n"+tc.condition+
+			"emits: [{tactic: TA0002, technique_id: T1059, confidence: 1}]\n"), Options{})
+		if len(f.Documents) != 1 || f.Documents[0].Rule == nil {
+			t.Fatal(f.AllProblems())
+		}
+		lead := f.Documents[0].Rule.Plans()[0].Clauses[0].Groups[0][0].Field
+		if lead != tc.want {
+			t.Errorf("%s, %s: led by %s, want %s", tc.class, tc.condition, lead, tc.want)
+		}
+	}
+}
