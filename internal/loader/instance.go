@@ -19,10 +19,9 @@ type LossReason uint8
 
 // The reasons.
 const (
-	RingFull    LossReason = iota // matches that found no room in the ring
-	Busy                          // events that found all workspaces of their CPU taken
-	Skipped                       // events at which the kernel did not run the program
-	Undecodable                   // records that made no sense
+	RingFull LossReason = iota // matches that found no room in the ring
+	Busy                       // events that found all workspaces of their CPU taken
+	Skipped                    // events at which the kernel did not run the program
 	lossReasons
 )
 

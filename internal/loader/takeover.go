@@ -222,7 +222,7 @@ func (k *Kernel) closePins() error {
 	case attached && len(k.inherited) == 0:
 		errs = append(errs, k.pins.empty(), removeJournals(k.noted, nil))
 	case attached: // somebody has to read what those before us have left
-		errs = append(errs, removePins(k.pins.hooks()), removePins(k.own.pin))
+		errs = append(errs, removePins(k.pins.hooks()), removePins(k.pins.processes()), removePins(k.own.pin))
 		fallthrough
 	case k.journal != nil: // those before us go on
 		errs = append(errs, os.Remove(k.journal.path))
