@@ -46,7 +46,7 @@ test: ## set up, and run every test, those that need root and BPF included
 .PHONY: test-vm
 test-vm: ## run the kernel tests on other kernels, in QEMU; VM=6.1-plain for one of scripts/vm/matrix, or an expression; RUN=TestX for some tests
 	scripts/setup.sh test
-	BITTERN_VM_RUN='$(RUN)' $(GO) test -v -timeout 60m $(TESTFLAGS) -run '$(if $(VM),^TestKernels$$/^$(VM)$$)' ./internal/vm
+	BITTERN_VM_RUN='$(RUN)' $(GO) test -v -timeout 3h $(TESTFLAGS) -run '$(if $(VM),^TestKernels$$/^$(VM)$$)' ./internal/vm
 
 .PHONY: test-kernel
 test-kernel: ## run the kernel tests on the kernel of this machine, as test-vm does in its guests

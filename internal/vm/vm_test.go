@@ -51,7 +51,7 @@ func TestKernels(t *testing.T) {
 	for _, boot := range boots {
 		t.Run(boot.String(), func(t *testing.T) {
 			t.Parallel()
-			m := &Machine{Kernels: kernels, Boot: boot, Dir: t.TempDir(), Timeout: 25 * time.Minute}
+			m := &Machine{Kernels: kernels, Boot: boot, Dir: t.TempDir(), Timeout: 45 * time.Minute}
 			testKernel(t, m, binaries, pattern)
 		})
 	}
