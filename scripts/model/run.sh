@@ -21,6 +21,10 @@ swap|readers|COMMITS=2 READERS=2 FEW
 swap|crash|COMMITS=3 CRASH
 swap|crash-undo|COMMITS=2 ABORTS=1 CRASH
 swap|progress|COMMITS=3 PROGRESS
+takeover|two-kills|EVENTS=3 KILLS=2
+takeover|one-kill|EVENTS=4 KILLS=1
+takeover|two-records|EVENTS=3 KILLS=2 RING=2
+takeover|gets-done|EVENTS=2 KILLS=2 PROGRESS
 '
 
 # model|name|macros|what the bug is.
@@ -35,6 +39,15 @@ swap|reuse-block|COMMITS=3 BLOCK_AT_ONCE|the cells that a row has left are used 
 swap|keep-lock|COMMITS=2 FEW KEEP_LOCK PROGRESS|the reclaimer keeps the lock
 swap|undo-no-deaths|COMMITS=2 ABORTS=1 FEW UNDO_NO_DEATHS|deaths for an epoch that does not come stay
 swap|forget-rest|COMMITS=3 FORGET_REST|a commit does not see what the reclaimer is clearing
+takeover|no-grace-reading|EVENTS=2 KILLS=1 NO_GRACE|the old ring is read to its end without a grace period
+takeover|early-release|EVENTS=2 KILLS=1 EARLY_RELEASE|a record is given back before it is written
+takeover|late-pin|EVENTS=2 KILLS=1 LATE_PIN|an instance is pinned after the first hook was taken
+takeover|no-deduplication|EVENTS=2 KILLS=1 NO_DEDUPLICATION|what was written before is written again
+takeover|no-gap-ids|EVENTS=2 KILLS=1 NO_GAP_IDS|so are gap records
+takeover|no-note|EVENTS=3 KILLS=1 NO_NOTE|what a gap record will say is not noted first
+takeover|early-remove|EVENTS=2 KILLS=1 EARLY_REMOVE|an instance is removed before its losses are reported
+takeover|late-journal|EVENTS=2 KILLS=1 LATE_JOURNAL|the journal is written after the epoch
+takeover|no-lock|EVENTS=1 KILLS=0 NO_LOCK|an agent starts beside another
 '
 
 # model|what has to have happened at least once|how often: SEEN, and the steps at which a crash was.
@@ -42,6 +55,10 @@ happens='
 swap|seen|15
 swap|killed at writer|18
 swap|killed at reclaimer|5
+takeover|seen|10
+takeover|killed at agent|15
+takeover|killed at reader|4
+takeover|killed at reporter|8
 '
 
 work=$(mktemp -d)
