@@ -68,7 +68,7 @@ cover: ## run every test and print the coverage by package
 	@$(GO) tool cover -func=$(CACHE)/cover.out | tail -n 1
 
 .PHONY: model
-model: ## check the model of the swap exhaustively, and that it finds known bugs; MODEL='crash no-scrub' for some searches
+model: ## check the models of the swap and the take-over exhaustively, and that they find known bugs; MODEL='crash late-pin' for some searches
 	scripts/setup.sh test
 	scripts/model/run.sh $(MODEL)
 

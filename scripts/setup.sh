@@ -81,7 +81,7 @@ test_packages() {
 	needs /usr/include/bpf/bpf_helpers.h libbpf-dev 'declares the BPF helper functions'
 	needs /usr/include/linux/bpf.h linux-libc-dev 'declares the kernel interface to BPF programs'
 	needs shellcheck shellcheck "checks the scripts in 'make lint'"
-	needs spin spin "searches the model of the swap in 'make model'"
+	needs spin spin "searches the models in 'make model'"
 	needs qemu-system-x86_64 qemu-system-x86 'runs the kernel tests on other kernels'
 	needs xz xz-utils 'unpacks the modules of those kernels'
 	needs /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring 'checks the signatures of those kernels'
