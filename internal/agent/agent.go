@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -46,11 +45,9 @@ type Agent struct {
 	pipeline *pipeline
 	gaps     *gapReporter
 	began    time.Time
-	// undecodable are those records that have been reported lost. The gap reporter's.
-	undecodable uint64
-	stopRule    context.CancelFunc
-	reading     sync.WaitGroup // the pipeline
-	others      sync.WaitGroup // committer and gap reporter
+	stopRule context.CancelFunc
+	reading  sync.WaitGroup // the pipeline
+	others   sync.WaitGroup // committer and gap reporter
 }
 
 // New makes an agent that is not started.
@@ -282,18 +279,9 @@ func (a *Agent) losses() ([]loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]loss, 0, len(found)+1)
+	all := make([]loss, 0, len(found))
 	for _, l := range found {
-		all = append(all, loss{
-			reason: l.Reason.String(), class: l.Class, count: l.New, reported: l.Reported,
-			id: []any{l.Instance.ID, l.Class, l.Reason, l.Total},
-		})
-	}
-	if n := a.pipeline.stats().Undecodable - a.undecodable; n > 0 {
-		all = append(all, loss{
-			reason: "record_undecodable", count: n, reported: func() { a.undecodable += n },
-			id: []any{os.Getpid(), a.began, a.undecodable + n},
-		})
+		all = append(all, loss{reason: l.Reason.String(), class: l.Class, count: l.New, id: l.ID(), reported: l.Reported})
 	}
 	return all, nil
 }

@@ -48,23 +48,33 @@ func (g *gapReporter) run(ticks <-chan time.Time, quit <-chan struct{}) error {
 	}
 }
 
-// poll writes a gap record for each loss.
+// poll writes a gap record for each loss. Of what an agent before us had begun to report that part
+// comes first, as it would have reported it, and the rest in a second round.
 func (g *gapReporter) poll() error {
-	losses, err := g.losses()
-	if err != nil {
-		return fmt.Errorf("looking for lost records: %w", err)
-	}
 	now := g.now()
-	for _, l := range losses {
-		g.log.Warn("records lost", "reason", l.reason, "class", l.class.String(), "count", l.count)
-		gap := &event.Gap{ID: event.NewID(now, l.id...), Class: l.class, Count: l.count, Reason: l.reason, First: g.looked, Last: now, Host: g.host}
-		if !g.before.has(gap.ID) {
-			if err := g.sink.Write(gap); err != nil {
+	for range 2 {
+		losses, err := g.losses()
+		if err != nil {
+			return fmt.Errorf("looking for lost records: %w", err)
+		}
+		for _, l := range losses {
+			if err := g.report(l, now); err != nil {
 				return err
 			}
 		}
-		l.reported()
 	}
 	g.looked = now
 	return g.done()
+}
+
+func (g *gapReporter) report(l loss, now time.Time) error {
+	g.log.Warn("records lost", "reason", l.reason, "class", l.class.String(), "count", l.count)
+	gap := &event.Gap{ID: event.NewID(now, l.id...), Class: l.class, Count: l.count, Reason: l.reason, First: g.looked, Last: now, Host: g.host}
+	if !g.before.has(gap.ID) {
+		if err := g.sink.Write(gap); err != nil {
+			return err
+		}
+	}
+	l.reported()
+	return nil
 }

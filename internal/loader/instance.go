@@ -19,13 +19,14 @@ type LossReason uint8
 
 // The reasons.
 const (
-	RingFull LossReason = iota // matches that found no room in the ring
-	Busy                       // events that found all workspaces of their CPU taken
-	Skipped                    // events at which the kernel did not run the program
+	RingFull    LossReason = iota // matches that found no room in the ring
+	Busy                          // events that found all workspaces of their CPU taken
+	Skipped                       // events at which the kernel did not run the program
+	Undecodable                   // records that made no sense, of a class that is not known
 	lossReasons
 )
 
-var lossNames = [lossReasons]string{"ring_full", "busy", "skipped"}
+var lossNames = [lossReasons]string{"ring_full", "busy", "skipped", "record_undecodable"}
 
 func (r LossReason) String() string { return lossNames[r] }
 
@@ -46,8 +47,8 @@ type Instance struct {
 	pin      string // directory; "" if it goes with the agent
 	matches  *ebpf.Map
 	counters *ebpf.Map
-	books    *ebpf.Map
-	reported *words // of books
+	booksMap *ebpf.Map
+	books    *words
 	ring     *ring
 	versions *versions
 	drained  atomic.Bool // its matches have been read; for agents that are gone
@@ -61,10 +62,20 @@ const (
 	instanceBooks    = "books"
 )
 
-// The books say, in one word for each class and reason, how many records have been reported lost.
-const bookWords = int(execEventClassEVENT_CLASS_COUNT) * int(lossReasons)
+// The books hold two words for each class and reason: how many lost records are about to be reported, and
+// have been. Whoever finds them unequal reports that very number first, which may be in the output
+// already. Then come the records that could not be decoded, and the ring's position behind the last of
+// them.
+const (
+	bookUndecodable = 2 * int(execEventClassEVENT_CLASS_COUNT) * int(lossReasons)
+	bookPosition    = bookUndecodable + 1
+	bookWords       = bookPosition + 1
+)
 
-func book(class event.Class, reason LossReason) int { return int(class)*int(lossReasons) + int(reason) }
+func announced(class event.Class, reason LossReason) int {
+	return 2 * (int(class)*int(lossReasons) + int(reason))
+}
+func reported(class event.Class, reason LossReason) int { return announced(class, reason) + 1 }
 
 // newInstance makes that of a new agent. It owns the maps from now on.
 func newInstance(matches, counters *ebpf.Map) (_ *Instance, err error) {
@@ -74,7 +85,7 @@ func newInstance(matches, counters *ebpf.Map) (_ *Instance, err error) {
 			i.close()
 		}
 	}()
-	i.books, err = ebpf.NewMap(&ebpf.MapSpec{
+	i.booksMap, err = ebpf.NewMap(&ebpf.MapSpec{
 		Name: "bittern_books", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: uint32(bookWords), Flags: mmapable,
 	})
 	if err != nil {
@@ -93,7 +104,7 @@ func newInstance(matches, counters *ebpf.Map) (_ *Instance, err error) {
 const mmapable = 1 << 10
 
 func (i *Instance) open() (err error) {
-	if i.reported, err = mapWords(i.books); err != nil {
+	if i.books, err = mapWords(i.booksMap); err != nil {
 		return err
 	}
 	i.ring, err = newRing(i.matches)
@@ -104,7 +115,7 @@ func (i *Instance) open() (err error) {
 func (i *Instance) keep(p *pins, layout string) error {
 	i.pin = filepath.Join(p.instances(), i.ID+"-"+layout)
 	return pinMaps(i.pin, map[string]*ebpf.Map{
-		instanceMatches: i.matches, instanceCounters: i.counters, instanceBooks: i.books,
+		instanceMatches: i.matches, instanceCounters: i.counters, instanceBooks: i.booksMap,
 	})
 }
 
@@ -117,7 +128,7 @@ func adoptInstance(dir string) (_ *Instance, err error) {
 			i.close()
 		}
 	}()
-	for name, to := range map[string]**ebpf.Map{instanceMatches: &i.matches, instanceCounters: &i.counters, instanceBooks: &i.books} {
+	for name, to := range map[string]**ebpf.Map{instanceMatches: &i.matches, instanceCounters: &i.counters, instanceBooks: &i.booksMap} {
 		if *to, err = ebpf.LoadPinnedMap(filepath.Join(dir, name), nil); err != nil {
 			return nil, fmt.Errorf("adopting what an agent has left: %w", err)
 		}
@@ -161,25 +172,47 @@ func (i *Instance) count(class event.Class, counter execCounter) (sum uint64, er
 
 // loss compares a total with what has been reported of it.
 func (i *Instance) loss(class event.Class, reason LossReason, total uint64) Loss {
-	l := Loss{Instance: i, Class: class, Reason: reason, Total: total}
-	if reported := i.reported.load(book(class, reason)); reported < total {
-		l.New = total - reported
+	done, begun := i.books.load(reported(class, reason)), i.books.load(announced(class, reason))
+	if begun <= done && done < total {
+		begun = total
+		i.books.store(announced(class, reason), begun)
+	}
+	l := Loss{Instance: i, Class: class, Reason: reason, Total: begun}
+	if done < begun {
+		l.New = begun - done
 	}
 	return l
 }
 
 // Reported notes that the loss has been reported. Whoever comes after us does not report it again.
-func (l Loss) Reported() { l.Instance.reported.store(book(l.Class, l.Reason), l.Total) }
+func (l Loss) Reported() { l.Instance.books.store(reported(l.Class, l.Reason), l.Total) }
+
+// ID names the loss for good, also for an agent that comes after us.
+func (l Loss) ID() []any {
+	if l.Reason == Skipped { // counted by stubs, which go from agent to agent
+		return []any{l.Reason, l.Class, l.Total}
+	}
+	return []any{l.Instance.ID, l.Reason, l.Class, l.Total}
+}
+
+// undecodable counts the record that was read last, unless that has been done.
+func (i *Instance) undecodable() {
+	if i.books.load(bookPosition) >= i.ring.next {
+		return
+	}
+	i.books.store(bookUndecodable, i.books.load(bookUndecodable)+1)
+	i.books.store(bookPosition, i.ring.next)
+}
 
 // close lets go of the instance. What is pinned stays.
 func (i *Instance) close() {
 	if i.ring != nil {
 		i.ring.close()
 	}
-	if i.reported != nil {
-		_ = i.reported.unmap()
+	if i.books != nil {
+		_ = i.books.unmap()
 	}
-	for _, m := range []*ebpf.Map{i.matches, i.counters, i.books} {
+	for _, m := range []*ebpf.Map{i.matches, i.counters, i.booksMap} {
 		if m != nil {
 			m.Close()
 		}

@@ -22,8 +22,9 @@ type journal struct {
 
 	mu      sync.Mutex
 	file    *os.File
-	written int // bytes
-	floor   int // bytes when it was last written anew
+	written int  // bytes
+	torn    bool // there may be more than that, which does not count
+	floor   int  // bytes when it was last written anew
 }
 
 // entry of a journal, one a line. A version is born and dies in two entries.
@@ -87,11 +88,26 @@ func (j *journal) swap(born, died []*version) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	n, err := j.file.Write(lines.Bytes())
-	j.written += n
-	if err != nil {
-		return fmt.Errorf("noting rule versions: %w", err)
+	if err := j.mend(); err != nil {
+		return err
 	}
+	if _, err := j.file.Write(lines.Bytes()); err != nil {
+		j.torn = true
+		return errors.Join(fmt.Errorf("noting rule versions: %w", err), j.mend())
+	}
+	j.written += lines.Len()
+	return nil
+}
+
+// mend takes back what a failed write has left: nothing of that swap has happened.
+func (j *journal) mend() error {
+	if !j.torn {
+		return nil
+	}
+	if err := j.file.Truncate(int64(j.written)); err != nil {
+		return fmt.Errorf("mending the journal of rule versions: %w", err)
+	}
+	j.torn = false
 	return nil
 }
 
@@ -122,7 +138,7 @@ func (j *journal) compact(v *versions) error {
 		return errors.Join(fmt.Errorf("writing the journal of rule versions anew: %w", err), file.Close(), os.Remove(scratch))
 	}
 	err = j.file.Close()
-	j.file, j.written, j.floor = file, lines.Len(), lines.Len()
+	j.file, j.written, j.floor, j.torn = file, lines.Len(), lines.Len(), false
 	return err
 }
 

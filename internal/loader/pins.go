@@ -34,7 +34,7 @@ type pins struct {
 
 // openPins takes hold of the directory, which it makes if need be. Its error is ErrRunning if
 // somebody has hold of it.
-func openPins(dir string) (_ *pins, err error) {
+func openPins(dir string) (*pins, error) {
 	var fsType unix.Statfs_t
 	if err := unix.Statfs(existing(dir), &fsType); err != nil {
 		return nil, fmt.Errorf("opening the pins in %s: %w", dir, err)
@@ -42,21 +42,41 @@ func openPins(dir string) (_ *pins, err error) {
 	if fsType.Type != unix.BPF_FS_MAGIC {
 		return nil, fmt.Errorf("opening the pins in %s: %w", dir, errNoBPFFS)
 	}
+	for {
+		p, err := lockPins(dir)
+		if p != nil || err != nil {
+			return p, err
+		}
+	}
+}
+
+// lockPins is nil if somebody has removed the directory meanwhile, and has to be tried again then.
+func lockPins(dir string) (*pins, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening the pins: %w", err)
 	}
-	p := &pins{dir: dir}
-	if p.lock, err = os.Open(dir); err != nil {
+	lock, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("opening the pins: %w", err)
 	}
-	err = unix.Flock(int(p.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = fmt.Errorf("%w: it holds %s", ErrRunning, dir)
 	}
 	if err != nil {
-		return nil, errors.Join(err, p.lock.Close())
+		return nil, errors.Join(err, lock.Close())
 	}
-	return p, nil
+	locked, err := lock.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the pins: %w", err), lock.Close())
+	}
+	if there, err := os.Stat(dir); err != nil || !os.SameFile(locked, there) {
+		return nil, lock.Close()
+	}
+	return &pins{dir: dir, lock: lock}, nil
 }
 
 // existing returns the directory, or the nearest above it that is there.

@@ -66,7 +66,15 @@ func (r *Reader) Next() (Match, error) {
 	}
 }
 
-func (r *Reader) match(from *Instance, raw []byte) (Match, error) {
+func (r *Reader) match(from *Instance, raw []byte) (m Match, err error) {
+	defer func() {
+		switch {
+		case err != nil && from.foreign: // its books are not known either
+			r.own.books.store(bookUndecodable, r.own.books.load(bookUndecodable)+1)
+		case err != nil:
+			from.undecodable()
+		}
+	}()
 	if from.foreign {
 		return Match{}, &DecodeError{"another build has made it"}
 	}

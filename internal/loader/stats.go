@@ -96,6 +96,7 @@ func (k *Kernel) Losses() ([]Loss, error) {
 		if i.foreign {
 			continue
 		}
+		add(i, event.ClassUnknown, Undecodable, i.books.load(bookUndecodable))
 		for _, class := range event.Classes() {
 			for reason, counter := range map[LossReason]execCounter{RingFull: execCounterCOUNTER_LOST_RING_FULL, Busy: execCounterCOUNTER_LOST_BUSY} {
 				total, err := i.count(class, counter)

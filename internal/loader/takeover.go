@@ -30,10 +30,11 @@ func (k *Kernel) openPins(cfg Config, spec *ebpf.CollectionSpec) (err error) {
 	if cfg.Pins == "" {
 		return nil
 	}
-	k.layouts.records, err = layout(spec.Types, "record", "counter")
+	k.layouts.records, err = layout(spec.Types, "record", "counter", "event_class")
 	if err != nil {
 		return err
 	}
+	k.layouts.records += fmt.Sprint("-", bookWords)
 	k.layouts.processes, err = layout(spec.Types, "process", "image", "image_key")
 	if err != nil {
 		return err
@@ -107,6 +108,14 @@ func (k *Kernel) processTable() string {
 // left any, from one event to the next. Rules that need other hooks must have been committed
 // before, or these are detached for a while.
 func (k *Kernel) Attach() error {
+	err := k.attach()
+	// Some hooks may be ours and others not: what another agent has left goes on, and whoever comes next
+	// takes all of it over.
+	k.left = err != nil && len(k.inherited) > 0
+	return err
+}
+
+func (k *Kernel) attach() error {
 	if k.pins != nil {
 		// Before it gets its first match.
 		if err := k.own.keep(k.pins, k.layouts.records); err != nil {
@@ -153,14 +162,7 @@ func (k *Kernel) settle() error {
 	if err := removeOthers(k.pins.hooks(), hooks); err != nil {
 		return err
 	}
-	if n := len(k.inherited); n > 0 && !k.inherited[n-1].foreign {
-		// Stubs count on from agent to agent.
-		last := k.inherited[n-1]
-		for _, class := range event.Classes() {
-			at := book(class, Skipped)
-			k.own.reported.store(at, min(last.reported.load(at), k.skipped(class)))
-		}
-	}
+	k.inheritSkips()
 	// Their programs may still be at work. After that, nobody writes to their rings.
 	if err := k.grace.wait(); err != nil {
 		return err
@@ -170,6 +172,21 @@ func (k *Kernel) settle() error {
 		keep, journals = append(keep, i.pin), append(journals, i.ID)
 	}
 	return errors.Join(removeOthers(k.pins.instances(), keep), removeJournals(k.noted, journals))
+}
+
+// inheritSkips notes what has been reported of a number that goes on from agent to agent, since
+// stubs do.
+func (k *Kernel) inheritSkips() {
+	for _, i := range k.inherited {
+		if i.foreign {
+			continue
+		}
+		for _, class := range event.Classes() {
+			for _, at := range []int{announced(class, Skipped), reported(class, Skipped)} {
+				k.own.books.store(at, max(k.own.books.load(at), min(i.books.load(at), k.skipped(class))))
+			}
+		}
+	}
 }
 
 // Rest lets go of what is needed only while hooks are being found, when no more is expected soon.
