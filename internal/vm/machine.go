@@ -73,9 +73,11 @@ func (m *Machine) writeImage(c Cargo, path string) (err error) {
 }
 
 // arguments are QEMU's. Software emulation everywhere: slower than KVM, and the same on
-// every machine. A kernel that panics reboots, which ends QEMU.
+// every machine. A kernel that panics reboots, which ends QEMU. Without its watchdog a kernel does not
+// give up the time stamp counter on a busy machine, which means to patch its own code under way: the
+// emulation of several processors does not always survive that.
 func (m *Machine) arguments(image, console, report string, guest []string) []string {
-	line := append([]string{"console=ttyS0 panic=-1", m.Boot.Parameters, "--", "-report=/dev/ttyS1"}, guest...)
+	line := append([]string{"console=ttyS0 panic=-1 tsc=reliable", m.Boot.Parameters, "--", "-report=/dev/ttyS1"}, guest...)
 	return []string{
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", strconv.Itoa(m.Boot.CPUs), "-m", "2G",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none",
