@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // onlyNames lists the rules that let the curl event pass.
@@ -149,22 +150,42 @@ func TestVersionsOutliveTheirRecords(t *testing.T) {
 	}
 }
 
-// TestCommitWaitsForRoom replaces a rule of many clauses again and again: there is room for the
-// version before and the next one, so that no commit may be refused, whatever the reclaimer is about.
-func TestCommitWaitsForRoom(t *testing.T) {
-	k := loadForTest(t, Config{Slots: 320})
+// TestCommitFindsRoomBeingMade commits while the reclaimer, which gives way to it, has cleared a part
+// of what the commit needs: that is no reason to refuse it.
+func TestCommitFindsRoomBeingMade(t *testing.T) {
+	k := loadForTest(t, Config{Slots: 4*reclaimChunk + 224})
 	var clauses strings.Builder
 	for i := range 60 {
 		fmt.Fprintf(&clauses, "  s%d: {process.executable: /bin/p%d, user.id: %d}\n", i, i, i)
 	}
 	clauses.WriteString("  condition: 1 of s*")
-	for n := range 600 {
-		var swaps []Swap
-		for _, id := range []string{"A", "B"} {
-			swaps = append(swaps, Swap{id, parseRule(t, ruleText(id, n+1, clauses.String()))})
+	version := func(n int) (all []Swap) {
+		for _, id := range []string{"A", "B", "C", "D"} {
+			all = append(all, Swap{id, parseRule(t, ruleText(id, n, clauses.String()))})
 		}
-		if _, err := k.Commit(swaps...); err != nil {
-			t.Fatalf("commit %d: %v", n, err)
+		return all
+	}
+	third, committed := version(3), make(chan error, 1)
+	begun := false
+	for _, w := range k.memory {
+		w.step = func() { // with the writer's lock held
+			if begun || k.graces == 0 {
+				return
+			}
+			begun = true
+			go func() {
+				_, err := k.Commit(third...)
+				committed <- err
+			}()
+			time.Sleep(20 * time.Millisecond) // it waits for the lock, and is to get it next
 		}
+	}
+	for n := 1; n <= 2; n++ {
+		if _, err := k.Commit(version(n)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-committed; err != nil {
+		t.Error(err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"bittern/internal/require"
 )
 
-var faults = flag.Int("faults", 101, "TestWriterEndsAnywhere lets the writer end at each so many of its steps; 1 is all")
+var faults = flag.Int("faults", 211, "TestWriterEndsAnywhere lets the writer end at each so many of its steps; 1 is all")
 
 // TestWriterEndsAnywhere ends the writer before each of the stores by which it commits and
 // reclaims, as a kill would. Whatever it leaves, programs go on to judge each event by exactly the
