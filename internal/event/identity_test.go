@@ -15,12 +15,16 @@ func TestNewIDIsUniqueAndSortsByTime(t *testing.T) {
 	seen := make(map[string]bool)
 	var ids []string
 	for i := range 1000 {
-		id := event.NewID(start.Add(time.Duration(i) * time.Millisecond))
+		at := start.Add(time.Duration(i) * time.Millisecond)
+		id := event.NewID(at, "host", i)
 		if !form.MatchString(id) {
 			t.Fatalf("%s is no UUID of version 7", id)
 		}
-		if again := event.NewID(start.Add(time.Duration(i) * time.Millisecond)); again[:13] != id[:13] || again == id {
-			t.Fatalf("%s and %s: want the same time and other random bits", id, again)
+		if other := event.NewID(at, "host", i, "more"); other[:13] != id[:13] || event.IDKey(other) == event.IDKey(id) {
+			t.Fatalf("%s and %s: want the same time and another key", id, other)
+		}
+		if again := event.NewID(at.Add(time.Hour), "host", i); again[:13] == id[:13] || event.IDKey(again) != event.IDKey(id) {
+			t.Fatalf("%s and %s: want another time and the same key", id, again)
 		}
 		seen[id] = true
 		ids = append(ids, id)

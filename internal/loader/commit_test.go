@@ -166,18 +166,21 @@ func TestCommitFindsRoomBeingMade(t *testing.T) {
 		return all
 	}
 	third, committed := version(3), make(chan error, 1)
-	begun := false
+	steps := 0
 	for _, w := range k.memory {
 		w.step = func() { // with the writer's lock held
-			if begun || k.graces == 0 {
+			if k.graces != 1 {
 				return
 			}
-			begun = true
-			go func() {
-				_, err := k.Commit(third...)
-				committed <- err
-			}()
-			time.Sleep(20 * time.Millisecond) // it waits for the lock, and is to get it next
+			if steps++; steps == 1 {
+				go func() {
+					_, err := k.Commit(third...)
+					committed <- err
+				}()
+			}
+			if steps%16 == 1 {
+				time.Sleep(2 * time.Millisecond) // who waits for the lock so long is to get it next
+			}
 		}
 	}
 	for n := 1; n <= 2; n++ {
@@ -185,7 +188,12 @@ func TestCommitFindsRoomBeingMade(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := <-committed; err != nil {
-		t.Error(err)
+	select {
+	case err := <-committed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the commit does not come to its end")
 	}
 }

@@ -89,13 +89,14 @@ func (r *uring) do(s submission) (result int32, err error) {
 	*(*submission)(unsafe.Pointer(&r.sqes[0])) = s
 	*word(r.sq, r.sqOff.array) = 0
 	*word(r.sq, r.sqOff.tail)++
-	// The system call is a barrier.
-	if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 1, uringEnterGetEvents, 0, 0); errno != 0 {
-		return 0, syscallError("io_uring_enter", errno)
-	}
+	// The system call is a barrier. A signal, which Go sends to its threads, can end it before the
+	// operation is completed.
 	head := word(r.cq, r.cqOff.head)
-	if *head == *word(r.cq, r.cqOff.tail) {
-		return 0, errors.New("the operation was not completed")
+	for submit := uintptr(1); *head == *word(r.cq, r.cqOff.tail); submit = 0 {
+		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), submit, 1, uringEnterGetEvents, 0, 0)
+		if errno != 0 && errno != unix.EINTR {
+			return 0, syscallError("io_uring_enter", errno)
+		}
 	}
 	at := r.cqOff.rest[1] + *head&*word(r.cq, r.cqOff.mask)*16
 	result = int32(*word(r.cq, at+8))

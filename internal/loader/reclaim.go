@@ -1,5 +1,7 @@
 package loader
 
+import "runtime"
+
 // reclaimChunk is how many slots are cleared before a waiting commit gets its turn.
 const reclaimChunk = 64
 
@@ -123,6 +125,7 @@ func (k *Kernel) clear(b *burial, yield bool) {
 		slot.table.reclaim(slot.id)
 		if yield && cleared%reclaimChunk == 0 {
 			k.writer.Unlock()
+			runtime.Gosched() // or we are the next to have it, mostly
 			k.writer.Lock()
 		}
 	}
