@@ -128,7 +128,11 @@ func (a *Agent) Start() error {
 	for _, source := range a.store.Problems() {
 		c.reject(rules.Change{Kind: rules.Rejected, Problems: source.Problems})
 	}
-	if err := c.load(snapshot); err != nil {
+	all := make([]*rules.Rule, len(snapshot))
+	for i, r := range snapshot {
+		all[i] = r.Rule
+	}
+	if err := c.load(all); err != nil {
 		return err
 	}
 	// With all rules, so that what another agent's programs have judged until now goes on to ours.
