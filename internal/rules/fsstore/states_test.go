@@ -134,6 +134,28 @@ func TestOperatorsEdit(t *testing.T) {
 	}
 }
 
+// TestNotBelievedYet: a file that is away for a moment, or being saved in place.
+func TestNotBelievedYet(t *testing.T) {
+	s := startStated(t, func(c *Config) { c.DeleteGrace = time.Hour })
+	s.write(t, "R1: {state: disabled}\n")
+	storetest.Expect(t, s.sub, "state R1 disabled by file")
+	must(t, os.Rename(s.cfg.States, s.cfg.States+".away"))
+	if s.st.refresh(false) || s.State("R1").State != rules.Disabled {
+		t.Errorf("R1 is %s, the directory being away", s.State("R1").State)
+	}
+	must(t, os.Rename(s.cfg.States+".away", s.cfg.States))
+	editor, err := os.Create(s.path())
+	must(t, err)
+	defer editor.Close()
+	if s.st.refresh(true) || s.State("R1").State != rules.Disabled {
+		t.Errorf("R1 is %s, the file being written", s.State("R1").State)
+	}
+	_, err = editor.WriteString("R2: {state: disabled}\n")
+	must(t, err)
+	must(t, editor.Close())
+	storetest.Expect(t, s.sub, "state R1 enabled by file", "state R2 disabled by file")
+}
+
 func TestNoFileIsNoState(t *testing.T) {
 	s := startStated(t, unchanged)
 	s.write(t, "R1: {state: disabled}\n")

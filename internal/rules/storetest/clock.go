@@ -29,7 +29,7 @@ func (c *Clock) Now() time.Time {
 // Pass lets time pass: alarms go off whose time has come.
 func (c *Clock) Pass(d time.Duration) { c.move(d, false) }
 
-// Step sets the clock forward or back: alarms go off that are set at all.
+// Step sets the clock forward or back: alarms go off that are set at all, and have to be set anew.
 func (c *Clock) Step(d time.Duration) { c.move(d, true) }
 
 func (c *Clock) move(d time.Duration, step bool) {
@@ -38,6 +38,7 @@ func (c *Clock) move(d time.Duration, step bool) {
 	c.now = c.now.Add(d)
 	for a := range c.alarms {
 		if step && !a.at.IsZero() {
+			a.at = time.Time{}
 			a.ring()
 		}
 		a.check(c.now)

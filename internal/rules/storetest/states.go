@@ -291,6 +291,16 @@ func clockSteps(t *testing.T, b Backend, clock *Clock) {
 	clock.Step(-24 * time.Hour)
 	clock.Pass(time.Hour)
 	Quiet(t, b, sub) // it is not its time
+	clock.Step(23 * time.Hour)
+	Quiet(t, b, sub) // nor now
+	set(t, b, "R1", rules.RuleState{State: rules.Disabled, ExpiresAt: clock.Now().Add(time.Hour)}, "bob")
+	Expect(t, sub, "state R1 disabled by bob")
+	clock.Step(-time.Minute)
+	Quiet(t, b, sub)
+	clock.Pass(time.Hour + time.Minute)
+	Expect(t, sub, "state R1 enabled by expiry") // the alarm was set again after the step
+	set(t, b, "R1", rules.RuleState{State: rules.Disabled, ExpiresAt: clock.Now().Add(time.Hour)}, "alice")
+	Expect(t, sub, "state R1 disabled by alice")
 	clock.Step(24 * time.Hour)
 	Expect(t, sub, "state R1 enabled by expiry")
 	clock.Step(-24 * time.Hour)

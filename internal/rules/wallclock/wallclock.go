@@ -21,7 +21,7 @@ type Clock interface {
 }
 
 // Alarm says when it is time to look at the clock: at the time that it was set to, and
-// whenever the clock was set meanwhile. It may say so without a reason.
+// whenever the clock was set meanwhile. It may say so without a reason, and has to be set anew then.
 type Alarm interface {
 	// Set sets the alarm anew; the zero time is never.
 	Set(at time.Time) error
