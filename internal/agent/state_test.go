@@ -182,7 +182,9 @@ func TestDisableWhileHooksAreAttached(t *testing.T) {
 	c.apply(setting("SLOW", disabled, "alice"))
 	k.attached <- struct{}{}
 	c.ready(<-c.prepared)
-	k.wants(t, map[string]int{})
+	if len(k.commits) > 0 {
+		t.Errorf("committed: %q", k.commits)
+	}
 	c.apply(setting("SLOW", rules.RuleState{}, "alice"))
 	c.apply(setting("SLOW", clipped, "alice"))
 	k.attached <- struct{}{}
