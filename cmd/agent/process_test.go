@@ -211,8 +211,10 @@ type record struct {
 	User    struct{ ID, Name string }
 	Host    struct{ Hostname string }
 	Bittern struct {
-		Epoch int
-		Lost  struct {
+		Epoch      int
+		Confidence float64
+		State      string
+		Lost       struct {
 			Class string
 			Count int
 		}

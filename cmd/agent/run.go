@@ -27,6 +27,9 @@ The rules directory is watched: save, add, remove or rename a rule file, and the
 change is live at once. A file that is wrong changes nothing: the log says what is
 wrong with file, line and column, and the last good version of the rule stays live.
 
+Rules that have a state, see "bittern state", are disabled or clipped from the start, or
+as soon as the state is set.
+
 The first SIGINT or SIGTERM stops the agent after all that the kernel has handed
 over is printed; the second one ends it at once. An agent that is killed leaves the
 kernel at work: the next one takes over without a gap and prints what happened in
@@ -66,6 +69,7 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	log := newLogger(a.err, s.logLevel, s.logFormat, colour(a.err))
 	cfg := agent.Config{
 		Rules:  func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
+		States: statesDir(s),
 		Kernel: loader.Config{Cgroup: s.cgroup, Slots: s.slots, RingBytes: s.ringBytes, Log: log.With("component", "kernel")},
 		Keep:   s.keep,
 		Output: a.out,

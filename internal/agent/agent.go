@@ -40,7 +40,9 @@ type Agent struct {
 	started  bool
 	stopping bool
 	rulesDir string
-	store    *fsstore.Store
+	store    Store
+	expired  []rules.Change // states, while no agent ran
+	clips    *clips
 	kernel   *loader.Kernel
 	pipeline *pipeline
 	gaps     *gapReporter
@@ -122,11 +124,19 @@ func (a *Agent) Start() error {
 	}
 	snapshot, changes := a.store.Subscribe()
 	c := newCommitter(a.kernel, a.staleIn, a.cfg.Log.With("component", "rules"))
+	a.clips = c.clips
 	for _, source := range a.store.Problems() {
-		c.reject(rules.Change{Kind: rules.Rejected, Problems: source.Problems})
+		kind := rules.Rejected
+		if source.States {
+			kind = rules.StatesRejected
+		}
+		c.apply(rules.Change{Kind: kind, Problems: source.Problems})
 	}
-	if err := c.load(snapshot); err != nil {
+	if err := c.begin(snapshot); err != nil {
 		return err
+	}
+	for _, change := range a.expired {
+		c.reportState(change, 0)
 	}
 	// With all rules, so that what another agent's programs have judged until now goes on to ours.
 	if err := a.kernel.Attach(); err != nil {
@@ -152,12 +162,32 @@ func (a *Agent) open(catalogue *attack.Catalogue) error {
 	opening.Go(func() { a.kernel, kernelErr = loader.Load(a.cfg.Kernel) })
 	opening.Go(func() {
 		if a.rulesDir, rulesErr = a.cfg.Rules(); rulesErr == nil {
-			a.store, rulesErr = fsstore.Open(fsstore.Config{Dir: a.rulesDir, Parse: Parser(catalogue), Logger: a.cfg.Log})
+			rulesErr = a.openStore(fsstore.Config{Dir: a.rulesDir, States: a.cfg.States, Parse: Parser(catalogue), Logger: a.cfg.Log})
 		}
 	})
 	opening.Wait()
 	// Who lacks privileges has to know that first: other errors follow from it.
 	return cmp.Or(kernelErr, rulesErr)
+}
+
+// openStore reads rules and states, and notes which states have expired while nobody looked.
+func (a *Agent) openStore(cfg fsstore.Config) error {
+	store, err := fsstore.New(cfg)
+	if err != nil {
+		return err
+	}
+	a.store = store
+	early := store.Changes()
+	defer early.Close()
+	if err := store.Start(); err != nil {
+		return err
+	}
+	for change, ok := early.TryNext(); ok; change, ok = early.TryNext() {
+		if change.By == rules.ByExpiry {
+			a.expired = append(a.expired, change)
+		}
+	}
+	return nil
 }
 
 // startReading starts what turns matches into output.
@@ -168,7 +198,7 @@ func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) erro
 		return err
 	}
 	a.pipeline = &pipeline{
-		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue, before: before,
+		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue, before: before, clips: a.clips,
 		log: a.cfg.Log.With("component", "events"),
 	}
 	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, out, before, host, a.cfg.Log.With("component", "losses"), time.Now)
@@ -187,7 +217,7 @@ func (a *Agent) report(s summary, took time.Duration) {
 	if a.cfg.Kernel.Cgroup != "" {
 		scope = "processes of cgroup " + a.cfg.Kernel.Cgroup
 	}
-	a.log.Info("rules loaded", "dir", a.rulesDir, "kernel_exact", s.exact, "narrowed", s.narrowed, "not_narrowed", s.unnarrowed)
+	a.log.Info("rules loaded", "dir", a.rulesDir, "kernel_exact", s.exact, "narrowed", s.narrowed, "not_narrowed", s.unnarrowed, "disabled", s.disabled, "clipped", s.clipped)
 	a.log.Info("bittern is running", "watching", scope, "rules", s.live, "refused", s.refused,
 		"took", took.Round(time.Millisecond).String(), "version", Version())
 }

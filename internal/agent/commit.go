@@ -35,6 +35,11 @@ type committer struct {
 	live    map[string]*rules.Rule
 	refused map[string]*rules.Rule // versions that found no room, or no hook
 
+	states map[string]rules.RuleState // that are not the default
+	clips  *clips
+	off    map[string]*rules.Rule // newest versions of rules that are disabled
+	before map[string]*rules.Rule // what was live when its rule was disabled, until the rule is again
+
 	waiting   map[string]rules.Change // for hooks, by rule; the latest of each
 	preparing int                     // hooks that are being attached
 	prepared  chan prepared
@@ -43,6 +48,8 @@ type committer struct {
 func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logger) *committer {
 	return &committer{
 		kernel: kernel, staleIn: staleIn, log: log,
+		states: make(map[string]rules.RuleState), clips: new(clips),
+		off: make(map[string]*rules.Rule), before: make(map[string]*rules.Rule),
 		live: make(map[string]*rules.Rule), refused: make(map[string]*rules.Rule),
 		waiting: make(map[string]rules.Change), prepared: make(chan prepared),
 	}
@@ -111,7 +118,7 @@ func (c *committer) run(ctx context.Context, source changeSource) {
 }
 
 func (c *committer) apply(change rules.Change) {
-	if change.Kind != rules.Rejected {
+	if change.Kind == rules.Definition || change.Kind == rules.Deleted {
 		delete(c.waiting, change.RuleID) // this one comes after it
 	}
 	switch change.Kind {
@@ -121,12 +128,21 @@ func (c *committer) apply(change rules.Change) {
 		c.remove(change)
 	case rules.Rejected:
 		c.reject(change)
+	case rules.StateSet:
+		c.setState(change)
+	case rules.StatesRejected:
+		c.rejectStates(change)
 	}
 }
 
 func (c *committer) define(change rules.Change) {
 	next, old := change.Rule, c.live[change.RuleID]
 	c.problems(change.Problems)
+	c.remember(change.RuleID, change.State) // which may be from a time when there was no such rule
+	if c.disabled(change.RuleID) {
+		c.keep(change)
+		return
+	}
 	delete(c.refused, change.RuleID)
 	if old != nil && old.Hash == next.Hash {
 		return
@@ -147,6 +163,7 @@ func (c *committer) commit(change rules.Change) {
 		return
 	}
 	c.live[next.ID] = next
+	delete(c.before, next.ID)
 	c.report(next, old, epoch, change.Seen)
 	c.retry()
 }
@@ -170,9 +187,14 @@ func (c *committer) report(next, old *rules.Rule, epoch uint64, seen time.Time) 
 
 func (c *committer) remove(change rules.Change) {
 	id := change.RuleID
-	delete(c.refused, id)
-	old := c.live[id]
+	old, off := c.live[id], c.off[id]
+	for _, versions := range []map[string]*rules.Rule{c.refused, c.off, c.before} {
+		delete(versions, id)
+	}
 	if old == nil {
+		if off != nil {
+			c.log.Info("rule deleted, it was disabled", "rule_id", id, "rule_version", off.Version)
+		}
 		return
 	}
 	epoch, err := c.kernel.Commit(loader.Swap{RuleID: id})
@@ -201,6 +223,7 @@ func (c *committer) refuse(r *rules.Rule, err error) {
 		attrs = append(attrs, "stays_live", versionOf(old))
 	}
 	c.log.Error("rule refused", append(attrs, "error", err)...)
+	c.fallBack(r)
 }
 
 // retry gives the versions that found no room another chance after a change has
@@ -208,6 +231,7 @@ func (c *committer) refuse(r *rules.Rule, err error) {
 // for a grace period of the kernel. A rule that no hook serves waits for none, and
 // does not stand in the way of others.
 func (c *committer) retry() {
+	c.withdrawAgain()
 	for _, id := range slices.Sorted(maps.Keys(c.refused)) {
 		next := c.refused[id]
 		epoch, err := c.kernel.Commit(loader.Swap{RuleID: id, New: next})
@@ -226,11 +250,14 @@ func (c *committer) retry() {
 }
 
 // summary counts what is live.
-type summary struct{ live, exact, narrowed, unnarrowed, refused int }
+type summary struct{ live, exact, narrowed, unnarrowed, refused, disabled, clipped int }
 
 func (c *committer) summary() summary {
-	s := summary{live: len(c.live), refused: len(c.refused)}
+	s := summary{live: len(c.live), refused: len(c.refused), disabled: len(c.off)}
 	for _, r := range c.live {
+		if c.clips.of(r.ID).State == rules.Clipped {
+			s.clipped++
+		}
 		switch CoverageOf(r) {
 		case Exact:
 			s.exact++

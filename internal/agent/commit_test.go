@@ -26,6 +26,7 @@ type smallKernel struct {
 	tries   int
 
 	unsupported string // id of a rule for whose class there is no hook
+	supported   int    // the version of that rule for which there is one
 
 	slow       []string      // ids of rules whose hooks are not attached
 	attached   chan struct{} // has a message for each that may be
@@ -51,7 +52,7 @@ func (k *smallKernel) Commit(swaps ...loader.Swap) (uint64, error) {
 			delete(next, s.RuleID)
 			continue
 		}
-		if s.RuleID == k.unsupported {
+		if s.RuleID == k.unsupported && s.New.Version != k.supported {
 			return 0, &loader.SwapError{RuleID: s.RuleID, Err: &loader.UnsupportedError{Hook: loader.Hook{
 				Class: event.FileOpen, Refused: []loader.Refusal{{Name: "lsm/file_open", Reason: "not permitted here"}},
 			}}}

@@ -12,7 +12,9 @@ import (
 // Config is what an Agent needs. Rules, Output and Log are required.
 type Config struct {
 	// Rules returns the directory of rules, and may make it first. It is called once.
-	Rules  func() (dir string, err error)
+	Rules func() (dir string, err error)
+	// States is the directory of the states of rules; "" for none.
+	States string
 	Kernel loader.Config // its Log may be left out
 	Output io.Writer     // detections and gap records, and nothing else
 	Format Format

@@ -72,6 +72,12 @@ func (l *logbook) logger() *slog.Logger {
 // the time and what differs from run to run.
 func (l *logbook) lines(t *testing.T) []string {
 	t.Helper()
+	return l.linesWith(t)
+}
+
+// linesWith is lines, with more attributes.
+func (l *logbook) linesWith(t *testing.T, more ...string) []string {
+	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []string
@@ -81,7 +87,7 @@ func (l *logbook) lines(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		text := fmt.Sprint(fields["level"], " ", fields["msg"])
-		for _, name := range []string{"rule_id", "rule_version", "replaces_version", "stays_live", "epoch", "kernel", "problem", "class", "hook", "misses", "reason", "count", "error"} {
+		for _, name := range append([]string{"rule_id", "rule_version", "replaces_version", "stays_live", "epoch", "kernel", "problem", "class", "hook", "misses", "reason", "count", "error"}, more...) {
 			if value, ok := fields[name]; ok {
 				text += fmt.Sprintf(" %s=%v", name, value)
 			}

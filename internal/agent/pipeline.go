@@ -31,6 +31,7 @@ type pipeline struct {
 	host      *event.Host
 	catalogue *attack.Catalogue
 	before    written // by the agents before us
+	clips     *clips
 	log       *slog.Logger
 
 	detections, prefiltered, undecodable atomic.Uint64
@@ -99,27 +100,31 @@ func (p *pipeline) enrich(ev *event.Event) {
 }
 
 func (p *pipeline) detection(m loader.Match, r *rules.Rule) *event.Detection {
-	ev := m.Event
-	return &event.Detection{
+	ev, state := m.Event, p.clips.of(r.ID)
+	d := &event.Detection{
 		ID:    event.NewID(ev.Time, p.host.BootID, m.Instance, ev.Class, ev.CPU, ev.Sequence, r.ID, r.Hash),
 		Event: ev,
 		Rule: event.Rule{
 			ID: r.ID, Version: r.Version, Name: r.Name, Description: r.Description,
 			Severity: string(r.Metadata.Severity), Hash: r.Hash.String(),
 		},
-		Tags:     p.tags(r.Emits),
+		Tags:     p.tags(r.Emits, state),
 		Evidence: r.EvidenceFields,
 		Host:     p.host,
 	}
+	if state.State == rules.Clipped {
+		d.State = state.State.String()
+	}
+	return d
 }
 
-func (p *pipeline) tags(emits []rules.Emit) []event.Tag {
+func (p *pipeline) tags(emits []rules.Emit, state rules.RuleState) []event.Tag {
 	tags := make([]event.Tag, 0, len(emits))
 	for _, e := range emits {
 		tag := event.Tag{
 			Tactic:     event.Ref{ID: e.Tactic},
 			Technique:  p.technique(e.Technique),
-			Confidence: e.Confidence,
+			Confidence: state.Clamp(e.Confidence),
 		}
 		if t, ok := p.catalogue.Tactic(e.Tactic); ok {
 			tag.Tactic.Name = t.Name

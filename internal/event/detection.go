@@ -9,6 +9,7 @@ type Detection struct {
 	ID       string // see NewID
 	Event    *Event
 	Rule     Rule
+	State    string // of the rule, if an operator has limited the tags' confidence: "clipped"; else ""
 	Tags     []Tag
 	Evidence []Field // fields to show beside those that every detection has
 	Host     *Host   // nil if not known

@@ -120,6 +120,7 @@ func (d *Detection) appendOwn(w *writer) {
 		if confidence, ok := d.Confidence(); ok {
 			w.confidence("confidence", confidence)
 		}
+		w.text("state", d.State)
 		w.text("severity", d.Rule.Severity)
 		w.number("epoch", e.Epoch)
 		w.text("rule_hash", d.Rule.Hash)

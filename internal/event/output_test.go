@@ -122,7 +122,7 @@ func TestDetectionJSON(t *testing.T) {
 		"connect": sampleConnect(), "connect-ipv6": sampleConnect6(), "connect-unknown": unknownPeer(),
 		"rename": sampleRename(), "chmod": sampleChmod(), "accept": sampleAccept(), "bind": sampleBind(),
 		"setuid": sampleSetuid(), "ptrace": samplePtrace(), "mount": sampleMount(), "capset": sampleCapset(),
-		"module": sampleModule(), "program": sampleProgram(), "kexec": sampleKexec(), "blank": sampleBlank(),
+		"module": sampleModule(), "program": sampleProgram(), "kexec": sampleKexec(), "blank": sampleBlank(), "clipped": sampleClipped(),
 	} {
 		golden(t, name+".json", indented(t, d.AppendJSON(nil)))
 	}
@@ -140,7 +140,7 @@ func TestText(t *testing.T) {
 		name := map[bool]string{false: "output.txt", true: "output-coloured.txt"}[colour]
 		var out []byte
 		for _, append1 := range []func([]byte, bool) []byte{
-			sample().AppendText, hostile().AppendText, unnamed.AppendText, sampleExit().AppendText, sampleKilled().AppendText,
+			sample().AppendText, hostile().AppendText, unnamed.AppendText, sampleClipped().AppendText, sampleExit().AppendText, sampleKilled().AppendText,
 			sampleOpen().AppendText, hostileOpen().AppendText, sampleConnect().AppendText, sampleConnect6().AppendText, unknownPeer().AppendText,
 			sampleRename().AppendText, sampleSymlink().AppendText, sampleChmod().AppendText, hostileChange().AppendText,
 			sampleAccept().AppendText, sampleBind().AppendText,

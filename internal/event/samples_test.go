@@ -18,6 +18,16 @@ func sampleExit() *event.Detection {
 	return d
 }
 
+// sampleClipped is of a rule whose confidence an operator has limited.
+func sampleClipped() *event.Detection {
+	d := sample()
+	d.State = "clipped"
+	for i := range d.Tags {
+		d.Tags[i].Confidence = 0.25
+	}
+	return d
+}
+
 func sampleKilled() *event.Detection {
 	d := sampleExit()
 	d.Event.Exit = event.Exit{Signal: 11, Runtime: 90*time.Second + time.Microsecond}

@@ -39,6 +39,7 @@ func (d *Detection) AppendText(dst []byte, colour bool) []byte {
 	l.column("", string(appendTail(nil, d.Rule.Name)), nameWidth)
 	l.column(cyan, d.techniques(), attackWidth)
 
+	l.known("state", d.State)
 	l.word("pid", strconv.FormatUint(uint64(e.Process.PID), 10))
 	l.word("user", e.User.label())
 	if e.Parent.PID != 0 && e.Parent.Executable != "" {

@@ -92,9 +92,14 @@ func (r *uring) do(s submission) (result int32, err error) {
 	// The system call is a barrier. A signal, which Go sends to its threads, can end it before the
 	// operation is completed.
 	head := word(r.cq, r.cqOff.head)
-	for submit := uintptr(1); *head == *word(r.cq, r.cqOff.tail); submit = 0 {
+	submit := uintptr(1)
+	for *head == *word(r.cq, r.cqOff.tail) {
 		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), submit, 1, uringEnterGetEvents, 0, 0)
-		if errno != 0 && errno != unix.EINTR {
+		switch errno {
+		case 0:
+			submit = 0
+		case unix.EINTR:
+		default:
 			return 0, syscallError("io_uring_enter", errno)
 		}
 	}

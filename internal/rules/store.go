@@ -19,9 +19,15 @@ const (
 	// Rejected: a file was edited and is now wrong; nothing that is live changed.
 	// RuleID is "" if the problems belong to no known rule.
 	Rejected
+	// StateSet: the rule's state is another one, by somebody or since it expired. There need
+	// be no rule of that id.
+	StateSet
+	// StatesRejected: the states were edited and are now wrong. Where one of them can't be
+	// read, the rule keeps the state that it had.
+	StatesRejected
 )
 
-// String returns "definition", "deleted" or "rejected".
+// String returns "definition", "deleted", "rejected", "state" or "states rejected".
 func (k ChangeKind) String() string {
 	switch k {
 	case Definition:
@@ -30,6 +36,10 @@ func (k ChangeKind) String() string {
 		return "deleted"
 	case Rejected:
 		return "rejected"
+	case StateSet:
+		return "state"
+	case StatesRejected:
+		return "states rejected"
 	}
 	return "unknown"
 }
@@ -39,11 +49,17 @@ type Change struct {
 	Kind     ChangeKind
 	RuleID   string
 	Rule     *Rule    // Definition: the new version
-	Problems Problems // Rejected: why; Definition: warnings
+	Problems Problems // Rejected, StatesRejected: why; Definition: warnings
+	// State is what a rule has from this change on, of a StateSet or a Definition.
+	State RuleState
+	By    string // StateSet: who did it, or ByExpiry
 	// Seen is when the store learned of the edit, with a monotonic reading: what
 	// passed since then is the agent's part of the time from edit to live.
 	Seen time.Time
 }
+
+// ByExpiry is who did it when a state has expired.
+const ByExpiry = "expiry"
 
 // SourceProblems is what is wrong at present with one source of rules: a file,
 // or the rules directory itself.
@@ -53,6 +69,8 @@ type SourceProblems struct {
 	// Stale are the ids of rules, in order, that are live in an older version
 	// than the source has now, because what it has now is not usable.
 	Stale []string
+	// States says that the source is of states, not of rules.
+	States bool
 }
 
 // ErrClosed is what a Subscription returns when no change will ever come.

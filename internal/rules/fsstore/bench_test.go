@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"bittern/internal/rules"
+	"bittern/internal/rules/statefile"
 	"bittern/internal/rules/storetest"
 )
 
@@ -56,5 +58,33 @@ func BenchmarkOpen(b *testing.B) {
 			b.Fatalf("%d rules", got)
 		}
 		s.Stop()
+	}
+}
+
+// BenchmarkSetState is the time from the call until the change is received, where other rules
+// have states as well.
+func BenchmarkSetState(b *testing.B) {
+	for _, others := range []int{9, benchFiles - 1} {
+		b.Run(fmt.Sprint(others, " others"), func(b *testing.B) {
+			cfg := statedConfig(b, storetest.NewClock())
+			edits := map[string]rules.RuleState{}
+			for i := range others {
+				edits[fmt.Sprintf("R%04d", i)] = rules.RuleState{State: rules.Disabled, Reason: "a reason of usual length", SetBy: "somebody", SetAt: cfg.Clock.Now()}
+			}
+			_, err := statefile.In(cfg.States).Set(edits)
+			must(b, err)
+			f := openStore(b, cfg)
+			sub := f.Changes()
+			var took []time.Duration
+			for b.Loop() {
+				start := time.Now()
+				must(b, f.SetState("ONE", rules.RuleState{State: rules.Disabled, Reason: fmt.Sprint(len(took))}, "somebody"))
+				storetest.Next(b, sub)
+				took = append(took, time.Since(start))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
+			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"bittern/internal/inotify"
 	"bittern/internal/rules"
+	"bittern/internal/rules/wallclock"
 )
 
 // Config is what a Store needs. Dir, Parse and Logger are required.
@@ -31,8 +32,15 @@ type Config struct {
 	// It delays nothing but deletions.
 	DeleteGrace time.Duration
 
+	// States is the directory of the file of states, see package statefile. It is made when
+	// a state is set. "" means that states can't be set.
+	States string
+	// Clock is by what states expire; nil means that of the system.
+	Clock wallclock.Clock
+
 	// newWatcher is inotify.New; tests replace it to inject faults.
-	newWatcher func() (watcher, error)
+	newWatcher      func() (watcher, error)
+	newStateWatcher func() (watcher, error)
 }
 
 // watcher is the part of inotify.Watcher that the store uses.
@@ -82,6 +90,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.newWatcher == nil {
 		c.newWatcher = func() (watcher, error) { return inotify.New() }
+	}
+	if c.newStateWatcher == nil {
+		c.newStateWatcher = func() (watcher, error) { return inotify.New() }
+	}
+	if c.Clock == nil {
+		c.Clock = wallclock.System{}
 	}
 	c.Dir = filepath.Clean(c.Dir)
 	return c, nil

@@ -1,6 +1,7 @@
 package fsstore
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"bittern/internal/rules"
+	"bittern/internal/rules/statefile"
 	"bittern/internal/rules/storetest"
 )
 
@@ -27,6 +29,7 @@ type fixture struct {
 	*Store
 	dir   string
 	stage string // a directory outside of dir, on the same file system
+	cfg   Config
 }
 
 func config(dir string, grace time.Duration) Config {
@@ -43,7 +46,7 @@ func openStore(t testing.TB, cfg Config) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
-	return &fixture{Store: s, dir: cfg.Dir, stage: t.TempDir()}
+	return &fixture{Store: s, dir: cfg.Dir, stage: t.TempDir(), cfg: cfg}
 }
 
 // start opens a store over a new directory with the given files.
@@ -89,6 +92,39 @@ func (f *fixture) Rename(t testing.TB, from, to string) {
 	must(t, os.Rename(f.file(from), f.file(to)))
 }
 
+// Restart starts another store over the same directories.
+func (f *fixture) Restart(t testing.TB, meanwhile func()) *rules.Subscription {
+	t.Helper()
+	f.Stop()
+	meanwhile()
+	s, err := New(f.cfg)
+	must(t, err)
+	sub := s.Changes()
+	must(t, s.Start())
+	t.Cleanup(s.Stop)
+	f.Store = s
+	return sub
+}
+
+// brokenFile can be read and not written.
+type brokenFile struct{ stateFile }
+
+func (brokenFile) Edit(func([]byte) ([]byte, error)) error { return errBroken }
+
+func (brokenFile) Set(map[string]rules.RuleState) ([]byte, error) { return nil, errBroken }
+
+var errBroken = errors.New("broken")
+
+func (f *fixture) Break(t testing.TB, broken bool) {
+	t.Helper()
+	f.st.writing.Lock()
+	defer f.st.writing.Unlock()
+	f.st.file = statefile.In(f.cfg.States)
+	if broken {
+		f.st.file = brokenFile{f.st.file}
+	}
+}
+
 // inPlace is a fixture that writes its files as cp and shells do.
 type inPlace struct{ *fixture }
 
@@ -97,11 +133,21 @@ func (f inPlace) Put(t testing.TB, name, text string) {
 	must(t, os.WriteFile(f.file(name), []byte(text), 0o600))
 }
 
+// statedConfig is of a store that keeps states, in a directory that is not there yet.
+func statedConfig(t testing.TB, clock *storetest.Clock) Config {
+	t.Helper()
+	cfg := config(filepath.Join(t.TempDir(), "rules"), brief)
+	must(t, os.Mkdir(cfg.Dir, 0o700))
+	cfg.States, cfg.Clock = filepath.Join(t.TempDir(), "state", "states"), clock
+	return cfg
+}
+
 func TestConformance(t *testing.T) {
+	stated := func(t *testing.T, clock *storetest.Clock) *fixture { return openStore(t, statedConfig(t, clock)) }
 	t.Run("renamed into place", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) storetest.Backend { return start(t, brief, nil) })
+		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return stated(t, clock) })
 	})
 	t.Run("written in place", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) storetest.Backend { return inPlace{start(t, brief, nil)} })
+		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return inPlace{stated(t, clock)} })
 	})
 }

@@ -25,6 +25,7 @@ var ErrStopped = errors.New("rule store is stopped")
 type Store struct {
 	cfg  Config
 	feed rules.Feed
+	st   *states       // nil if there are none
 	stop chan struct{} // closed by the first Stop
 	up   chan struct{} // closed when the first Start has ended
 	done chan struct{} // closed when the goroutine has ended, or will never start
@@ -36,6 +37,10 @@ type Store struct {
 	stopping bool
 	startErr error
 	w        watcher
+	// states are those that are not the default. Also read under states.writing, which is
+	// held wherever they are replaced; the maps themselves never change.
+	states        map[string]rules.RuleState
+	stateProblems rules.Problems
 }
 
 // New makes a store that is not started: it has no rules.
@@ -44,10 +49,14 @@ func New(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{
+	s := &Store{
 		cfg: cfg, set: newSet(),
 		stop: make(chan struct{}), up: make(chan struct{}), done: make(chan struct{}),
-	}, nil
+	}
+	if cfg.States != "" {
+		s.st = newStates(s)
+	}
+	return s, nil
 }
 
 // Open makes a store and starts it.
@@ -81,19 +90,25 @@ func (s *Store) Start() error {
 	}
 	defer close(s.up)
 	l := newLoop(s)
-	if s.startErr = l.begin(); s.startErr != nil {
+	err := s.st.start() // first, so that no rule is live without its state
+	if err == nil {
+		err = l.begin()
+	}
+	if s.startErr = err; err != nil {
 		select {
 		case <-s.stop:
 			s.startErr = ErrStopped // that the watcher was closed is only how
 		default:
 		}
 		l.end()
+		s.st.stop()
 		close(s.done)
 		return s.startErr
 	}
 	go func() {
 		defer close(s.done)
 		defer l.end()
+		defer s.st.stop()
 		l.run()
 	}()
 	return nil
@@ -126,11 +141,41 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Load returns every live rule, ordered by id.
-func (s *Store) Load() []*rules.Rule {
+// Load returns every live rule with its state, ordered by id.
+func (s *Store) Load() []rules.Stated {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.load()
+}
+
+// State returns the state of a rule, whether there is a rule of that id or not.
+func (s *Store) State(id string) rules.RuleState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.states[id]
+}
+
+// SetState gives a rule another state, and returns when that is on disk, has taken effect and
+// is announced; after an error, none of these. by says who did it. When it was is filled in.
+// There need be no rule of that id: the state is kept for when there is one.
+func (s *Store) SetState(id string, state rules.RuleState, by string) error {
+	if err := s.setState(id, state, by); err != nil {
+		return fmt.Errorf("setting the state of rule %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Store) setState(id string, state rules.RuleState, by string) error {
+	state.SetBy = by
+	switch err := errors.Join(rules.CheckID(id), state.Validate()); {
+	case err != nil:
+		return err
+	case strings.TrimSpace(by) == "":
+		return errors.New("it is not said by whom")
+	case s.st == nil:
+		return errors.New("there is no directory for states")
+	}
+	return s.st.set(id, state, by)
 }
 
 // Changes returns a subscription to all changes from now on. What happens
@@ -141,7 +186,7 @@ func (s *Store) Changes() *rules.Subscription {
 
 // Subscribe returns the live rules and a subscription to the changes that come
 // after exactly these.
-func (s *Store) Subscribe() ([]*rules.Rule, *rules.Subscription) {
+func (s *Store) Subscribe() ([]rules.Stated, *rules.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.load(), s.feed.Subscribe()
@@ -153,6 +198,9 @@ func (s *Store) Problems() []rules.SourceProblems {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	report := s.set.report()
+	if len(s.stateProblems) > 0 {
+		report = append(report, rules.SourceProblems{Source: s.st.file.Path(), Problems: slices.Clone(s.stateProblems), States: true})
+	}
 	if len(s.lost) > 0 {
 		whole := rules.SourceProblems{Source: s.cfg.Dir, Problems: slices.Clone(s.lost)}
 		report = slices.Insert(report, 0, whole)
@@ -160,12 +208,12 @@ func (s *Store) Problems() []rules.SourceProblems {
 	return report
 }
 
-func (s *Store) load() []*rules.Rule {
-	all := make([]*rules.Rule, 0, len(s.set.live))
-	for _, l := range s.set.live {
-		all = append(all, l.rule)
+func (s *Store) load() []rules.Stated {
+	all := make([]rules.Stated, 0, len(s.set.live))
+	for id, l := range s.set.live {
+		all = append(all, rules.Stated{Rule: l.rule, State: s.states[id]})
 	}
-	slices.SortFunc(all, func(a, b *rules.Rule) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b rules.Stated) int { return strings.Compare(a.ID, b.ID) })
 	return all
 }
 
@@ -174,7 +222,13 @@ func (s *Store) load() []*rules.Rule {
 func (s *Store) apply(updates []update) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.feed.Publish(s.set.apply(updates)...)
+	changes := s.set.apply(updates)
+	for i, c := range changes {
+		if c.Kind == rules.Definition {
+			changes[i].State = s.states[c.RuleID]
+		}
+	}
+	s.feed.Publish(changes...)
 }
 
 // lose says that the directory can't be watched at present; nil problems, that

@@ -115,15 +115,22 @@ func scenarios() []scenario {
 	}
 }
 
-// Run runs the suite. newBackend returns a backend that has no rules, and cleans
-// it up at the end of the test.
-func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
+// Run runs the suite. newBackend returns a backend that has no rules, goes by a clock, and
+// cleans up at the end of the test.
+func Run(t *testing.T, newStore func(t *testing.T, clock *Clock) Backend) {
+	newBackend := func(t *testing.T) Backend { return newStore(t, NewClock()) }
 	for _, sc := range scenarios() {
 		t.Run(sc.name, func(t *testing.T) { sc.run(t, newBackend(t)) })
 	}
 	t.Run("fifty edits are fifty changes", func(t *testing.T) { fifty(t, newBackend(t)) })
 	t.Run("snapshot and changes fit", func(t *testing.T) { snapshots(t, newBackend(t)) })
 	t.Run("subscriptions are apart", func(t *testing.T) { subscriptions(t, newBackend(t)) })
+	for name, check := range stateChecks {
+		t.Run("states: "+name, func(t *testing.T) {
+			clock := NewClock()
+			check(t, newStore(t, clock), clock)
+		})
+	}
 }
 
 func (sc scenario) run(t *testing.T, b Backend) {

@@ -17,9 +17,11 @@ import (
 // Backend is a store together with the means to edit what it stores. Sources
 // are what it keeps rule texts in, named like rule files.
 type Backend interface {
-	Load() []*rules.Rule
+	Load() []rules.Stated
+	State(id string) rules.RuleState
+	SetState(id string, state rules.RuleState, by string) error
 	Changes() *rules.Subscription
-	Subscribe() ([]*rules.Rule, *rules.Subscription)
+	Subscribe() ([]rules.Stated, *rules.Subscription)
 	Problems() []rules.SourceProblems
 
 	// Put sets the text of a source as one edit.
@@ -28,6 +30,13 @@ type Backend interface {
 	Remove(t testing.TB, source string)
 	// Rename gives a source another name; what had that name is gone.
 	Rename(t testing.TB, from, to string)
+
+	// Restart stops the store and starts one over the same sources and states, which takes
+	// its place. It returns a subscription from before the start, and whoever calls it may
+	// do things while no store runs.
+	Restart(t testing.TB, meanwhile func()) *rules.Subscription
+	// Break makes it fail, or no longer fail, to persist states.
+	Break(t testing.TB, broken bool)
 }
 
 // Patience ends waits that would otherwise hang; it is never waited out.
@@ -59,9 +68,12 @@ const CutText = "rule_id: [R1\nname: {\n"
 // Join makes one text of several documents.
 func Join(texts ...string) string { return strings.Join(texts, "---\n") }
 
-// Show returns a change in short, for example "definition R1 v2".
+// Show returns a change in short, for example "definition R1 v2" or "state R1 disabled by alice".
 func Show(c rules.Change) string {
 	s := strings.TrimSpace(c.Kind.String() + " " + c.RuleID)
+	if c.Kind == rules.StateSet {
+		s += fmt.Sprintf(" %s by %s", c.State.State, c.By)
+	}
 	if c.Rule != nil {
 		s += fmt.Sprintf(" v%d", c.Rule.Version)
 	}
@@ -111,7 +123,7 @@ func Quiet(t testing.TB, b Backend, sub *rules.Subscription) {
 }
 
 // Live returns the live rules in short, for example "R1v1 R2v3".
-func Live(loaded []*rules.Rule) string {
+func Live(loaded []rules.Stated) string {
 	var live []string
 	for _, r := range loaded {
 		live = append(live, fmt.Sprintf("%sv%d", r.ID, r.Version))
