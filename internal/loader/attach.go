@@ -67,14 +67,16 @@ func (k *Kernel) share(cfg Config) *host {
 // tracker is the programs that keep the process table. They also see executions and exits.
 type tracker struct {
 	onExec, onExit, onFork *program
-	seed                   *program  // the task iterator that fills the table
-	seedsArgs              bool      // it can read the arguments of what runs already
-	stubs                  []*stub   // in the order of programs
-	past                   [3]uint64 // how often the kernel did not run them, once they are gone
+	seed                   *program // the task iterator that fills the table
+	seedsArgs              bool     // it can read the arguments of what runs already
+
+	mu    sync.Mutex // guards what follows
+	stubs []*stub    // in the order of programs
+	past  [3]uint64  // how often the kernel did not run them, once they are gone
 }
 
-// loadTracker loads them at the same time.
-func loadTracker(exec *ebpf.CollectionSpec, h *host) (t tracker, err error) {
+// load loads them at the same time.
+func (t *tracker) load(exec *ebpf.CollectionSpec, h *host) error {
 	var loading sync.WaitGroup
 	var errs [4]error
 	loading.Go(func() { t.onExec, errs[0] = h.loadProgram(exec, "on_exec") })
@@ -83,10 +85,9 @@ func loadTracker(exec *ebpf.CollectionSpec, h *host) (t tracker, err error) {
 	loading.Go(func() { errs[3] = t.loadSeed(h) })
 	loading.Wait()
 	if err := cmp.Or(errs[:]...); err != nil {
-		t.close()
-		return tracker{}, explainLoadError(err)
+		return explainLoadError(err)
 	}
-	return t, nil
+	return nil
 }
 
 func (t *tracker) loadSeed(h *host) error {
@@ -107,6 +108,8 @@ func (t *tracker) loadSeed(h *host) error {
 
 // attach hooks the programs up. The process table is kept from the first fork on.
 func (t *tracker) attach(h *host) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, p := range t.programs() {
 		s, err := h.attach(p)
 		if err != nil {
@@ -126,6 +129,8 @@ func (t *tracker) detach() error { return t.end((*stub).close) }
 func (t *tracker) leave() error { return t.end((*stub).release) }
 
 func (t *tracker) end(each func(*stub) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var errs []error
 	for i, s := range t.stubs {
 		t.past[i] += s.skipped()
@@ -137,6 +142,8 @@ func (t *tracker) end(each func(*stub) error) error {
 
 // skipped is how often the kernel did not run a program.
 func (t *tracker) skipped(p *program) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	i := slices.Index(t.programs(), p)
 	if i >= len(t.stubs) {
 		return t.past[i]

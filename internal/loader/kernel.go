@@ -136,7 +136,7 @@ func load(cfg Config) (_ *Kernel, err error) {
 		}
 	}
 	k.host = k.share(cfg)
-	if k.tracker, err = loadTracker(spec, k.host); err != nil {
+	if err := k.tracker.load(spec, k.host); err != nil {
 		return nil, err
 	}
 	for class := range sources {

@@ -22,7 +22,10 @@ type stub struct {
 	pin     string // directory of table and link; "" if they go with this process
 }
 
-const stubTable = "table"
+const (
+	stubTable = "table"
+	stubIndex = "index" // always 0
+)
 
 // attachStub attaches a new stub to the hook of a program, and to the cgroup if the hook is of
 // cgroups.
@@ -37,13 +40,16 @@ func attachStub(p *program, cgroup string, types *btf.Cache) (_ *stub, err error
 	spec := &ebpf.CollectionSpec{
 		Maps: map[string]*ebpf.MapSpec{
 			stubTable: {Name: "bittern_stub", Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1},
+			stubIndex: {Name: "bittern_index", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
 		},
 		Programs: map[string]*ebpf.ProgramSpec{p.name: {
 			Name: p.name, Type: p.spec.Type, AttachType: p.spec.AttachType, AttachTo: p.spec.AttachTo, License: p.spec.License,
 			Instructions: asm.Instructions{
-				// The context is in the first register.
+				// The context is in the first register. The index comes from memory, since for one that it
+				// knows the kernel patches the stub's own code at each change, which is more than a store.
+				asm.LoadMapValue(asm.R3, 0, 0).WithReference(stubIndex),
+				asm.LoadMem(asm.R3, asm.R3, 0, asm.Word),
 				asm.LoadMapPtr(asm.R2, 0).WithReference(stubTable),
-				asm.Mov.Imm(asm.R3, 0),
 				asm.FnTailCall.Call(),
 				asm.Mov.Imm(asm.R0, verdict), // there is no program
 				asm.Return(),
