@@ -103,13 +103,14 @@ func wantState(t testing.TB, b Backend, id string, want rules.RuleState) {
 }
 
 func everyState(t *testing.T, b Backend, clock *Clock) {
-	b.Put(t, "a.yml", Join(Text("R1", 1), Text("R2", 1)))
 	sub := b.Changes()
+	b.Put(t, "a.yml", Join(Text("R1", 1), Text("R2", 1)))
+	Expect(t, sub, "definition R1 v1", "definition R2 v1")
 	zone := time.FixedZone("elsewhere", -5*3600)
 	other := rules.RuleState{State: rules.Clipped, ConfidenceMax: 0.125, SetBy: "carol"}
 	other.SetAt = clock.Now()
 	set(t, b, "R2", other, "carol")
-	expectLast(t, sub, "state R2 clipped by carol")
+	Expect(t, sub, "state R2 clipped by carol")
 	for i, s := range []rules.RuleState{
 		disabled,
 		{State: rules.Disabled, ExpiresAt: clock.Now().Add(time.Hour + time.Nanosecond).In(zone), Reason: "noisy: \"quoted\" # ünïcode"},
@@ -137,13 +138,6 @@ func everyState(t *testing.T, b Backend, clock *Clock) {
 		wantState(t, b, "R2", other)
 	}
 	Quiet(t, b, sub)
-}
-
-// expectLast receives until a change comes that is wanted.
-func expectLast(t testing.TB, sub *rules.Subscription, want string) {
-	t.Helper()
-	for Show(Next(t, sub)) != want {
-	}
 }
 
 func inOrder(t *testing.T, b Backend, _ *Clock) {
@@ -231,7 +225,8 @@ func settle(t testing.TB, b Backend, sub *rules.Subscription, loaded int) {
 		Next(t, sub)
 	}
 	b.Remove(t, "zz-settled.yml")
-	expectLast(t, sub, "deleted SETTLED")
+	for Show(Next(t, sub)) != "deleted SETTLED" {
+	}
 }
 
 func expiry(t *testing.T, b Backend, clock *Clock) {
