@@ -25,7 +25,7 @@ enum event_class {
 
 /*
  * One counter per CPU and class each; UNTRACKED is of class 0. Those that begin with LOST count
- * records that user space will never see.
+ * records that user space will never see. Other builds read them too: new ones are appended.
  */
 enum counter {
 	COUNTER_EVENTS,		 /* events judged */
@@ -155,6 +155,10 @@ struct record_header {
  * A record of any class: this struct, then header.data bytes that the spans point
  * into, then header.versions ids of rule versions whose clauses survived. What a class
  * does not have is 0.
+ *
+ * The next build may find records of this one in a ring, and the other way round. So fields are
+ * only ever appended, 0 has to mean that nothing is known, and numbers of enums keep their meaning.
+ * Where that can't be, RECORD_FORMAT has to change: those records are lost then, and counted.
  */
 struct record {
 	struct record_header header;

@@ -24,7 +24,11 @@ enum limit {
 	FILTER_BITS = 18,			 /* logarithm of the bits of a filter */
 	FILTER_TEXT = 8, /* bytes of the beginning of a key that its filter holds */
 	CPU_WORKSPACES = 2,
+	COUNTER_STRIDE = 16, /* from the counters of a class to those of the next */
+	RECORD_FORMAT = 1,   /* see struct record */
 };
+
+_Static_assert((int)COUNTER_COUNT <= (int)COUNTER_STRIDE, "each class has room for all counters");
 
 /* Numbers of fields as keys name them. */
 enum key_field {
@@ -246,7 +250,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTER_COUNT *EVENT_CLASS_COUNT); /* class*COUNTER_COUNT+counter */
+	__uint(max_entries, COUNTER_STRIDE *EVENT_CLASS_COUNT); /* class*COUNTER_STRIDE+counter */
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
@@ -284,7 +288,7 @@ const volatile bool no_atomic_fetch;
 
 static __always_inline void count(__u32 class, __u32 counter)
 {
-	__u32 at = class * COUNTER_COUNT + counter;
+	__u32 at = class * COUNTER_STRIDE + counter;
 	__u64 *n = bpf_map_lookup_elem(&counters, &at);
 
 	if (n)

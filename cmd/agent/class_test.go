@@ -56,7 +56,7 @@ func TestEachClass(t *testing.T) {
 	secret := filepath.Join(files, "class secret")
 	write(t, secret, "hidden\n")
 	peers := listen(t)
-	program := called(t, "connect")
+	program := called(t, self(t), "connect")
 	p := start(t, "--rules", dir, "--cgroup", cg.path)
 	for id, content := range map[string]string{
 		"EXEC":    classRule("EXEC", "process_exec", "a: {process.name: cat}"),

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 				pins:  noPins,
 			},
 		}))
-	}, "connect": connect, "act": act, "hold": hold})
+	}, "connect": connect, "act": act})
 }
 
 // connect is what the test's program does under this name: it connects to the

@@ -68,7 +68,7 @@ func TestEachOperation(t *testing.T) {
 		p.logged(t, "rule live", "rule_id", id)
 	}
 	want := make(map[string]change)
-	program := called(t, "act")
+	program := called(t, self(t), "act")
 	acts := func(argument, what string, operations ...string) {
 		pid := cg.run(t, program, what, argument)
 		for _, words := range operations { // rule, class, category, type, operation

@@ -95,16 +95,22 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// called returns a path to the test's own program, which acts by the name that it is
+// called returns a path to a test program, which acts by the name that it is
 // called by, see TestMain.
-func called(t *testing.T, name string) string {
+func called(t *testing.T, program, name string) string {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.Symlink(program, path); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.Symlink(self, path); err != nil {
+	return path
+}
+
+// self is the test's own program.
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -113,7 +119,7 @@ func called(t *testing.T, name string) string {
 // startUnread does not read the standard output yet.
 func startUnread(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(called(t, "bittern"), append([]string{"run", "--log-format", "json"}, args...)...), out: newLines(), log: newLines()}
+	p := &process{cmd: exec.Command(called(t, self(t), "bittern"), append([]string{"run", "--log-format", "json"}, args...)...), out: newLines(), log: newLines()}
 	p.cmd.Env = append(os.Environ(), rootVariable+"="+t.TempDir())
 	var err error
 	p.stdout, err = p.cmd.StdoutPipe()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -16,58 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"bittern/internal/require"
 )
 
 var kills = flag.Int("kills", 8, "how often TestKilled kills the agent")
-
-// hold mounts a BPF file system where only it can see it, and keeps it until its input ends.
-func hold() {
-	err := first(
-		func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") },
-		func() error { return unix.Mount("bpf", os.Args[1], "bpf", 0, "") },
-		func() error { _, err := fmt.Println("mounted"); return err },
-		func() error { _, err := io.Copy(io.Discard, os.Stdin); return err },
-	)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-// newPins returns a directory for pins that goes away with the test, whatever happens to it.
-func newPins(t *testing.T) string {
-	t.Helper()
-	require.Root(t)
-	require.BPF(t)
-	at := t.TempDir()
-	holder := exec.Command(called(t, "hold"), at)
-	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	holder.Stderr = os.Stderr
-	input, err := holder.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	output, err := holder.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := holder.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		input.Close()
-		if err := holder.Wait(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := io.ReadFull(output, make([]byte, len("mounted\n"))); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join("/proc", fmt.Sprint(holder.Process.Pid), "root", at, "bittern")
-}
 
 // restarts runs one agent after another on the same pins and state. Their outputs are
 // appended to one file.
@@ -76,12 +27,16 @@ type restarts struct {
 	cgroup     *cgroup
 	rules      string
 	output     string
+	program    string // what start starts
 }
 
 func newRestarts(t *testing.T) *restarts {
 	t.Helper()
 	dir := t.TempDir()
-	r := &restarts{root: dir, pins: newPins(t), cgroup: newCgroup(t), rules: filepath.Join(dir, "rules"), output: filepath.Join(dir, "output")}
+	r := &restarts{
+		root: dir, pins: require.Pins(t), cgroup: newCgroup(t),
+		rules: filepath.Join(dir, "rules"), output: filepath.Join(dir, "output"), program: self(t),
+	}
 	if err := os.Mkdir(r.rules, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +47,7 @@ func newRestarts(t *testing.T) *restarts {
 func (r *restarts) start(t *testing.T, args ...string) *process {
 	t.Helper()
 	args = append([]string{"run", "--log-format", "json", "--output", "json", "--rules", r.rules, "--pins", r.pins, "--cgroup", r.cgroup.path}, args...)
-	p := &process{cmd: exec.Command(called(t, "bittern"), args...), out: newLines(), log: newLines()}
+	p := &process{cmd: exec.Command(called(t, r.program, "bittern"), args...), out: newLines(), log: newLines()}
 	p.cmd.Env = append(os.Environ(), rootVariable+"="+r.root)
 	out, err := os.OpenFile(r.output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -134,13 +89,15 @@ func (r *restarts) lines(t *testing.T) []string {
 	return whole
 }
 
-// TestKilled kills the agent at any moment, again and again, under a stream of executions: each
-// of them is reported exactly once, by a version that may report it. The sizes of the
-// kernel's tables change, as they do from build to build.
-func TestKilled(t *testing.T) {
-	r := newRestarts(t)
+// killed kills agents at any moment, again and again, under a stream of executions, and has the next of the
+// programs take over each time, with another version of the rule. The sizes of the kernel's tables
+// change too, as they do from build to build. It returns the last execution's number, and how many
+// agents had come to run.
+func (r *restarts) killed(t *testing.T, kills int, programs ...string) (last, running int) {
+	t.Helper()
 	file := filepath.Join(r.rules, "numbered.yml")
 	write(t, file, numberedRule("KILLED", 1))
+	r.program = programs[0]
 	p := r.start(t)
 	p.logged(t, "bittern is running")
 
@@ -158,8 +115,7 @@ func TestKilled(t *testing.T) {
 		}
 	}()
 	rnd := rand.New(rand.NewPCG(1, 2))
-	running := 0
-	for kill := range *kills {
+	for kill := range kills {
 		time.Sleep(time.Duration(rnd.IntN(1200)) * time.Millisecond)
 		if err := p.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -169,15 +125,27 @@ func TestKilled(t *testing.T) {
 			running++
 		}
 		write(t, file, numberedRule("KILLED", kill+2))
+		r.program = programs[(kill+1)%len(programs)]
 		p = r.start(t, "--slots", fmt.Sprint(4096<<(kill%3)), "--ring-bytes", fmt.Sprint(1<<(19+kill%3)))
 	}
 	p.logged(t, "bittern is running")
 	close(stop)
-	last := <-executed
+	last = <-executed
 	if code, _ := p.stop(t, syscall.SIGTERM); code != 0 {
 		all, _, _ := p.log.snapshot()
 		t.Errorf("exit code %d, want 0:\n%s", code, strings.Join(all, "\n"))
 	}
+	if _, err := os.Stat(r.pins); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the agent has left pins: %v", err)
+	}
+	return last, running
+}
+
+// TestKilled has agents killed: each execution is reported exactly once, by a version that may
+// report it.
+func TestKilled(t *testing.T) {
+	r := newRestarts(t)
+	last, running := r.killed(t, *kills, r.program)
 	found := collect(t, r.lines(t))
 	version := 0
 	for n := 1; n <= last; n++ {
@@ -193,9 +161,6 @@ func TestKilled(t *testing.T) {
 	}
 	if version != *kills+1 {
 		t.Errorf("the last version to report was %d, want %d", version, *kills+1)
-	}
-	if _, err := os.Stat(r.pins); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the agent has left pins: %v", err)
 	}
 	t.Logf("%d executions, each reported once; killed %d times, %d of them while running", last, *kills, running)
 }
@@ -214,7 +179,7 @@ func TestKeep(t *testing.T) {
 		t.Error("two agents run on the same pins")
 	}
 	unload := func() (string, error) {
-		cmd := exec.Command(called(t, "bittern"), "unload", "--pins", r.pins)
+		cmd := exec.Command(called(t, r.program, "bittern"), "unload", "--pins", r.pins)
 		cmd.Env = append(os.Environ(), rootVariable+"="+r.root)
 		output, err := cmd.CombinedOutput()
 		return string(output), err

@@ -14,7 +14,7 @@ import (
 // stateOf runs "bittern state" for the agent of a state directory.
 func stateOf(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(called(t, "bittern"), append(append([]string{"state"}, args...), "--state", dir)...)
+	cmd := exec.Command(called(t, self(t), "bittern"), append(append([]string{"state"}, args...), "--state", dir)...)
 	cmd.Env = append(os.Environ(), rootVariable+"="+t.TempDir(), "SUDO_USER=tester")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("bittern state %q: %v: %s", args, err, out)

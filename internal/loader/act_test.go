@@ -50,7 +50,6 @@ func acts() map[string]func(args []string) error {
 		"exchange":        exchange,
 		"remove-itself":   removeItself,
 		"call-numbers":    callByNumbers,
-		"hold":            hold,
 		"stream":          stream,
 	}
 }

@@ -26,19 +26,19 @@ type DecodeError struct{ Reason string }
 
 func (e *DecodeError) Error() string { return "decoding a kernel record: " + e.Reason }
 
-// decode returns the event and the ids of the versions that let it pass.
-func (d *decoder) decode(raw []byte) (ev *event.Event, ids []uint64, spilled bool, err error) {
+// decode returns the event and the ids of the versions that let it pass. The fixed part of the record
+// has the given number of bytes: more or less than here if another build has made it.
+func (d *decoder) decode(raw []byte, fixed int) (ev *event.Event, ids []uint64, spilled bool, err error) {
 	var rec execRecord
-	size := int(unsafe.Sizeof(rec))
-	if len(raw) < size {
-		return nil, nil, false, &DecodeError{fmt.Sprintf("it has %d bytes, want at least %d", len(raw), size)}
+	if len(raw) < fixed {
+		return nil, nil, false, &DecodeError{fmt.Sprintf("it has %d bytes, want at least %d", len(raw), fixed)}
 	}
 	// Layouts agree: the type is made from the object's BTF.
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&rec)), size), raw)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&rec)), recordBytes), raw[:fixed])
 	if class := event.Class(rec.Header.Class); !slices.Contains(event.Classes(), class) {
 		return nil, nil, false, &DecodeError{fmt.Sprintf("unknown event class %d", rec.Header.Class)}
 	}
-	rest := raw[size:]
+	rest := raw[fixed:]
 	if want := int(rec.Header.Data) + 8*int(rec.Header.Versions); len(rest) < want {
 		return nil, nil, false, &DecodeError{fmt.Sprintf("%d bytes behind the header, want %d", len(rest), want)}
 	}

@@ -18,7 +18,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(rec)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		d := decoder{bootTime: func() time.Time { return time.Unix(0, 0) }}
-		ev, ids, _, err := d.decode(raw)
+		ev, ids, _, err := d.decode(raw, recordBytes)
 		var decodeErr *DecodeError
 		switch {
 		case errors.As(err, &decodeErr):

@@ -171,6 +171,8 @@ const (
 	execLimitFILTER_BITS    execLimit = 18
 	execLimitFILTER_TEXT    execLimit = 8
 	execLimitCPU_WORKSPACES execLimit = 2
+	execLimitCOUNTER_STRIDE execLimit = 16
+	execLimitRECORD_FORMAT  execLimit = 1
 )
 
 type execLooks struct {

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -52,7 +55,37 @@ type Instance struct {
 	ring     *ring
 	versions *versions
 	drained  atomic.Bool // its matches have been read; for agents that are gone
-	foreign  bool        // another build made it, of which only the ring's form is known
+	records  recordForm
+}
+
+// recordForm is how an instance's records lie in its ring, which other builds may have to read.
+type recordForm struct {
+	format int // of execLimitRECORD_FORMAT
+	fixed  int // bytes of its struct record; those that both builds know come first
+}
+
+// ownRecords is the form of our own.
+var ownRecords = recordForm{int(execLimitRECORD_FORMAT), recordBytes}
+
+const recordBytes = int(unsafe.Sizeof(execRecord{}))
+
+// readable reports whether this build understands such records.
+func (f recordForm) readable() bool { return f.format == ownRecords.format }
+
+// pinName names what an instance is pinned as. It is for pinned.
+func (f recordForm) pinName(id string) string { return fmt.Sprintf("%s-%d-%d", id, f.format, f.fixed) }
+
+// pinned takes the name of a pinned instance apart; false if no build names them so.
+func pinned(name string) (id string, form recordForm, ok bool) {
+	parts := strings.Split(name, "-")
+	if len(parts) != 3 {
+		return "", recordForm{}, false
+	}
+	var format, fixed error
+	form.format, format = strconv.Atoi(parts[1])
+	form.fixed, fixed = strconv.Atoi(parts[2])
+	ok = format == nil && fixed == nil && form.fixed >= int(unsafe.Sizeof(execRecordHeader{}))
+	return parts[0], form, ok
 }
 
 // Names of the maps of an instance.
@@ -62,24 +95,29 @@ const (
 	instanceBooks    = "books"
 )
 
-// The books hold two words for each class and reason: how many lost records are about to be reported, and
+// The books hold how many records could not be decoded, and the ring's position behind the last of
+// them. Then come two words for each class and reason: how many lost records are about to be reported, and
 // have been. Whoever finds them unequal reports that very number first, which may be in the output
-// already. Then come the records that could not be decoded, and the ring's position behind the last of
-// them.
+// already. All builds have these places in common; there is room for more reasons.
 const (
-	bookUndecodable = 2 * int(execEventClassEVENT_CLASS_COUNT) * int(lossReasons)
-	bookPosition    = bookUndecodable + 1
-	bookWords       = bookPosition + 1
+	bookUndecodable = iota
+	bookPosition
+	bookClasses
+
+	bookReasons = 8
+	bookWords   = bookClasses + 2*bookReasons*int(execEventClassEVENT_CLASS_COUNT)
 )
 
+var _ [bookReasons - lossReasons]struct{} // there is room for all
+
 func announced(class event.Class, reason LossReason) int {
-	return 2 * (int(class)*int(lossReasons) + int(reason))
+	return bookClasses + 2*(int(class)*bookReasons+int(reason))
 }
 func reported(class event.Class, reason LossReason) int { return announced(class, reason) + 1 }
 
 // newInstance makes that of a new agent. It owns the maps from now on.
 func newInstance(matches, counters *ebpf.Map) (_ *Instance, err error) {
-	i := &Instance{ID: fmt.Sprintf("%016x", time.Since(bootTime())), versions: newVersions()}
+	i := &Instance{ID: fmt.Sprintf("%016x", time.Since(bootTime())), versions: newVersions(), records: ownRecords}
 	defer func() {
 		if err != nil {
 			i.close()
@@ -112,17 +150,16 @@ func (i *Instance) open() (err error) {
 }
 
 // keep pins the instance in a directory of the given pins.
-func (i *Instance) keep(p *pins, layout string) error {
-	i.pin = filepath.Join(p.instances(), i.ID+"-"+layout)
+func (i *Instance) keep(p *pins) error {
+	i.pin = filepath.Join(p.instances(), i.records.pinName(i.ID))
 	return pinMaps(i.pin, map[string]*ebpf.Map{
 		instanceMatches: i.matches, instanceCounters: i.counters, instanceBooks: i.booksMap,
 	})
 }
 
 // adoptInstance opens one that is pinned.
-func adoptInstance(dir string) (_ *Instance, err error) {
-	id, _, _ := strings.Cut(filepath.Base(dir), "-")
-	i := &Instance{ID: id, pin: dir}
+func adoptInstance(dir, id string, records recordForm) (_ *Instance, err error) {
+	i := &Instance{ID: id, pin: dir, records: records}
 	defer func() {
 		if err != nil {
 			i.close()
@@ -136,31 +173,40 @@ func adoptInstance(dir string) (_ *Instance, err error) {
 	return i, i.open()
 }
 
-// adoptInstances opens all that are pinned, oldest first. Those of another layout of records are foreign.
-func adoptInstances(p *pins, layout string) (found []*Instance, err error) {
+// adoptInstances opens all that are pinned, oldest first.
+func adoptInstances(p *pins, log *slog.Logger) (found []*Instance, err error) {
 	names, err := list(p.instances())
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		i, err := adoptInstance(filepath.Join(p.instances(), name))
+		id, records, ok := pinned(name)
+		if !ok {
+			log.Warn("what an agent has left can't be read, it is thrown away", "pins", filepath.Join(p.instances(), name))
+			continue
+		}
+		i, err := adoptInstance(filepath.Join(p.instances(), name), id, records)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			// Of an agent that was killed while it pinned it, before it took anything over.
 		case err != nil:
 			return found, err
 		default:
-			i.foreign = !strings.HasSuffix(name, "-"+layout)
 			found = append(found, i)
 		}
 	}
 	return found, nil
 }
 
+// knows reports whether the build that made the instance knew the class.
+func (i *Instance) knows(class event.Class) bool {
+	return uint32(class) < i.counters.MaxEntries()/uint32(execLimitCOUNTER_STRIDE)
+}
+
 // count adds a counter up over the CPUs.
 func (i *Instance) count(class event.Class, counter execCounter) (sum uint64, err error) {
 	var perCPU []uint64
-	at := uint32(class)*uint32(execCounterCOUNTER_COUNT) + uint32(counter)
+	at := uint32(class)*uint32(execLimitCOUNTER_STRIDE) + uint32(counter)
 	if err := i.counters.Lookup(at, &perCPU); err != nil {
 		return 0, fmt.Errorf("reading kernel counter %d of %s: %w", counter, class, err)
 	}

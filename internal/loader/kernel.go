@@ -36,12 +36,12 @@ type Kernel struct {
 	hooks   map[event.Class]*classHook // of classes that have a choice
 
 	// What goes on without us; see takeover.go.
-	pins    *pins    // nil if nothing does
-	journal *journal // nil if nothing does
-	noted   string   // directory of the journal
-	own     *Instance
-	layouts layouts
-	adopted bool // the process table is that of another agent
+	pins          *pins    // nil if nothing does
+	journal       *journal // nil if nothing does
+	noted         string   // directory of the journal
+	own           *Instance
+	processLayout string // builds that agree in it share the process table
+	adopted       bool   // the process table is that of another agent
 
 	inheriting sync.Mutex
 	inherited  []*Instance // of agents that are gone, as long as they have losses to tell

@@ -24,7 +24,7 @@ var errNoBPFFS = errors.New("it is not in a BPF file system (mount -t bpf bpf /s
 //
 //	hooks/PROGRAM/{table,link}                  stubs, see there
 //	processes/LAYOUT/{processes,images}         the process table
-//	instances/INSTANCE/{matches,counters,books} what one agent's programs tell, see instance
+//	instances/ID-FORMAT-BYTES/{matches,counters,books} what one agent's programs tell, see Instance
 //
 // Whoever holds its lock may change it.
 type pins struct {

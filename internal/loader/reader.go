@@ -2,6 +2,7 @@ package loader
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -68,17 +69,14 @@ func (r *Reader) Next() (Match, error) {
 
 func (r *Reader) match(from *Instance, raw []byte) (m Match, err error) {
 	defer func() {
-		switch {
-		case err != nil && from.foreign: // its books are not known either
-			r.own.books.store(bookUndecodable, r.own.books.load(bookUndecodable)+1)
-		case err != nil:
+		if err != nil {
 			from.undecodable()
 		}
 	}()
-	if from.foreign {
-		return Match{}, &DecodeError{"another build has made it"}
+	if !from.records.readable() {
+		return Match{}, &DecodeError{fmt.Sprintf("it has format %d of another build, want %d", from.records.format, ownRecords.format)}
 	}
-	ev, ids, spilled, err := r.decoder.decode(raw)
+	ev, ids, spilled, err := r.decoder.decode(raw, from.records.fixed)
 	if err != nil {
 		return Match{}, err
 	}

@@ -93,11 +93,11 @@ func (k *Kernel) Losses() ([]Loss, error) {
 		}
 	}
 	for _, i := range append(k.predecessors(), k.own) {
-		if i.foreign {
-			continue
-		}
 		add(i, event.ClassUnknown, Undecodable, i.books.load(bookUndecodable))
 		for _, class := range event.Classes() {
+			if !i.knows(class) {
+				continue
+			}
 			for reason, counter := range map[LossReason]execCounter{RingFull: execCounterCOUNTER_LOST_RING_FULL, Busy: execCounterCOUNTER_LOST_BUSY} {
 				total, err := i.count(class, counter)
 				errs = append(errs, err)

@@ -22,24 +22,16 @@ import (
 // Only the process table is taken over as it is, if it has the same layout: it knows things
 // about processes that can't be found out any more.
 
-// layouts tell which builds understand each other.
-type layouts struct{ records, processes string }
-
 // openPins takes hold of the pins, if there are to be any.
 func (k *Kernel) openPins(cfg Config, spec *ebpf.CollectionSpec) (err error) {
 	if cfg.Pins == "" {
 		return nil
 	}
-	k.layouts.records, err = layout(spec.Types, "record", "counter", "event_class")
+	k.processLayout, err = layout(spec.Types, "process", "image", "image_key")
 	if err != nil {
 		return err
 	}
-	k.layouts.records += fmt.Sprint("-", bookWords)
-	k.layouts.processes, err = layout(spec.Types, "process", "image", "image_key")
-	if err != nil {
-		return err
-	}
-	k.layouts.processes += fmt.Sprintf("-%d-%d", cfg.Processes, cfg.Images)
+	k.processLayout += fmt.Sprintf("-%d-%d", cfg.Processes, cfg.Images)
 	k.pins, err = openPins(cfg.Pins)
 	if errors.Is(err, errNoBPFFS) {
 		k.log.Warn("a restart will miss what happens meanwhile", "error", err)
@@ -48,15 +40,11 @@ func (k *Kernel) openPins(cfg Config, spec *ebpf.CollectionSpec) (err error) {
 	if err != nil {
 		return err
 	}
-	if k.inherited, err = adoptInstances(k.pins, k.layouts.records); err != nil {
+	if k.inherited, err = adoptInstances(k.pins, k.log); err != nil {
 		return err
 	}
 	k.noted = cfg.Journal
 	for _, i := range k.inherited {
-		if i.foreign {
-			i.versions = newVersions()
-			continue
-		}
 		if i.versions, err = readJournal(cfg.Journal, i.ID, cfg.Restore); err != nil {
 			// Its records name versions that nobody knows: each is reported.
 			k.log.Error("what rules the last agent had can't be told", "error", err)
@@ -101,7 +89,7 @@ func (k *Kernel) makeMaps(spec *ebpf.CollectionSpec) error {
 }
 
 func (k *Kernel) processTable() string {
-	return filepath.Join(k.pins.processes(), k.layouts.processes)
+	return filepath.Join(k.pins.processes(), k.processLayout)
 }
 
 // Attach makes events flow: those that another agent's programs have seen until now, if it has
@@ -118,7 +106,7 @@ func (k *Kernel) Attach() error {
 func (k *Kernel) attach() error {
 	if k.pins != nil {
 		// Before it gets its first match.
-		if err := k.own.keep(k.pins, k.layouts.records); err != nil {
+		if err := k.own.keep(k.pins); err != nil {
 			return err
 		}
 	}
@@ -178,10 +166,10 @@ func (k *Kernel) settle() error {
 // stubs do.
 func (k *Kernel) inheritSkips() {
 	for _, i := range k.inherited {
-		if i.foreign {
-			continue
-		}
 		for _, class := range event.Classes() {
+			if !i.knows(class) {
+				continue
+			}
 			for _, at := range []int{announced(class, Skipped), reported(class, Skipped)} {
 				k.own.books.store(at, max(k.own.books.load(at), min(i.books.load(at), k.skipped(class))))
 			}

@@ -13,26 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bittern/internal/event"
 	"bittern/internal/require"
 	"bittern/internal/rules"
 )
-
-// hold mounts a BPF file system where only it can see it, and keeps it until its input ends.
-func hold(args []string) error {
-	return errors.Join(
-		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-		unix.Mount("bpf", args[0], "bpf", 0, ""),
-		say("mounted"),
-		awaitEnd(),
-	)
-}
 
 func say(word string) error {
 	_, err := fmt.Println(word)
@@ -81,16 +68,6 @@ func background(t *testing.T, cmd *exec.Cmd) (end func() string) {
 	}
 	last = string(first)
 	return end
-}
-
-// pinsForTest returns a directory for pins that goes away with the test, whatever happens to it.
-func pinsForTest(t *testing.T) string {
-	t.Helper()
-	at := t.TempDir()
-	holder := actCommand(t, "hold", at)
-	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	background(t, holder)
-	return filepath.Join("/proc", fmt.Sprint(holder.Process.Pid), "root", at, "bittern")
 }
 
 // stream executes a program with a number, opens a file with it in its name, and sends a datagram to
@@ -208,14 +185,12 @@ func succeed(t *testing.T, cfg Config, texts []string, c *tally) *heir {
 // counted as lost, where a ring was full before somebody read it.
 func TestTakeOver(t *testing.T) {
 	require.Kernel(t, LeastKernel)
-	require.Root(t)
-	require.BPF(t)
 	dir, cgroup := t.TempDir(), require.Cgroup(t)
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real
 	}
 	cfg := Config{
-		Cgroup: cgroup, Pins: pinsForTest(t), Journal: filepath.Join(t.TempDir(), "journal"), Log: slog.New(slog.DiscardHandler),
+		Cgroup: cgroup, Pins: require.Pins(t), Journal: filepath.Join(t.TempDir(), "journal"), Log: slog.New(slog.DiscardHandler),
 		Restore: func(document []byte) (*rules.Rule, error) { return parseRule(t, string(document)), nil },
 	}
 	const text = "rule_id: %s\nrule_version: %d\nname: n\napplies_to: [%s]\nmatch: {s: {%s}}\nemits: [{tactic: TA0002, technique_id: T1059, confidence: 1}]\n"

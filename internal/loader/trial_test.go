@@ -245,7 +245,7 @@ func (c *court) judge(t testing.TB, prog *ebpf.Program, cpu int) (epoch uint64, 
 func asCaptured(t testing.TB, raw []byte, ev *event.Event) *event.Event {
 	t.Helper()
 	d := decoder{bootTime: bootTime}
-	got, _, _, err := d.decode(raw)
+	got, _, _, err := d.decode(raw, recordBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
