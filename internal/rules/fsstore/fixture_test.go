@@ -92,6 +92,14 @@ func (f *fixture) Rename(t testing.TB, from, to string) {
 	must(t, os.Rename(f.file(from), f.file(to)))
 }
 
+// Together edits while the directory is held.
+func (f *fixture) Together(t testing.TB, edit func()) {
+	t.Helper()
+	must(t, os.WriteFile(f.file(HoldName), []byte("a test\n"), 0o600))
+	edit()
+	must(t, os.Remove(f.file(HoldName)))
+}
+
 // Restart starts another store over the same directories.
 func (f *fixture) Restart(t testing.TB, meanwhile func()) *rules.Subscription {
 	t.Helper()

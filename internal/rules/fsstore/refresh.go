@@ -34,9 +34,23 @@ func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
 	if l.root.dir < 0 {
 		return
 	}
+	if l.held != nil {
+		l.take(work)
+		l.attempt(grace)
+		return
+	}
 	updates := make([]update, 0, len(work.order))
 	absentNow := map[string]bool{}
-	for i, found := range l.inspectAll(work) {
+	all := l.inspectAll(work)
+	switch l.meanwhile() {
+	case held:
+		l.take(work)
+		return
+	case unknown:
+		l.redo = work // with all else
+		return
+	}
+	for i, found := range all {
 		name := work.order[i]
 		u, ok := l.conclude(name, *work.hints[name], work.seen, found)
 		if !ok {
@@ -64,7 +78,7 @@ func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
 		}
 	}
 	if len(updates) > 0 {
-		l.store.apply(updates)
+		l.store.apply(updates, l.set(work.switched, false))
 	}
 }
 
@@ -113,6 +127,12 @@ func (l *loop) inspect(name string, h hint) inspection {
 	src := l.store.set.sources[name]
 	if found.same = src != nil && src.judged && src.sum == found.sum; found.same || blank(found.data) {
 		return found
+	}
+	if l.held != nil {
+		if p, ok := l.held.parsed[name]; ok && p.sum == found.sum {
+			found.file = p.file
+			return found
+		}
 	}
 	file := l.cfg.Parse(l.file(name), found.data)
 	if len(file.Documents) > 0 || len(file.Problems) > 0 {
