@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -158,4 +159,14 @@ func TestConformance(t *testing.T) {
 	t.Run("written in place", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return inPlace{stated(t, clock)} })
 	})
+}
+
+// until looks again and again until something is so that makes no change.
+func until(t testing.TB, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(storetest.Patience); !so(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not come to that")
+		}
+	}
 }
