@@ -67,12 +67,8 @@ func (l *loop) take(work *dirty) {
 func (l *loop) look() bool {
 	h := l.held
 	var st unix.Stat_t
-	err := unix.ENOENT
-	if l.root.dir >= 0 {
-		err, _ = unix.Fstatat(l.root.dir, HoldName, &st, unix.AT_SYMLINK_NOFOLLOW).(unix.Errno)
-	}
 	was := h.hold
-	h.hold = err == 0
+	h.hold = l.root.dir >= 0 && unix.Fstatat(l.root.dir, HoldName, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 	switch {
 	case h.hold && !was:
 		since := time.Unix(st.Mtim.Unix())
