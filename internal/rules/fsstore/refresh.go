@@ -169,14 +169,15 @@ func (l *loop) conclude(name string, h hint, seen time.Time, found inspection) (
 
 // doubtful reports whether content had better not be believed yet: it is wrong
 // or lacks what was there, and the file is being written. Content that is right
-// is taken at once, whoever has the file open.
+// is taken at once, whoever has the file open, but in a set: what is still to be written may
+// belong to it.
 func (l *loop) doubtful(name string, h hint, file *rules.File, read stamp) bool {
 	switch {
 	case file == nil:
 		if !h.written && h.tries == 0 {
 			return true // just made: its writer may not even have it open yet
 		}
-	case !file.AllProblems().Failed() && !l.store.set.loses(name, file):
+	case l.held == nil && !file.AllProblems().Failed() && !l.store.set.loses(name, file):
 		return false
 	}
 	if h.written && h.tries > 0 && time.Since(h.first) >= busyLong {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"bittern/internal/rules"
@@ -41,6 +43,36 @@ func TestSetWaitsForWriters(t *testing.T) {
 	must(t, err)
 	must(t, out.Close())
 	wantSet(t, sub, "definition R1 v2", "definition R3 v1")
+	storetest.Quiet(t, f, sub)
+}
+
+// TestSetWaitsForAllOfAFile: what is there of it would be right.
+func TestSetWaitsForAllOfAFile(t *testing.T) {
+	cfg := config(t.TempDir(), brief)
+	fill(t, cfg.Dir, two())
+	var parsed atomic.Int32
+	parse := cfg.Parse
+	cfg.Parse = func(path string, data []byte) *rules.File {
+		if strings.Contains(string(data), "rule_version: 3") {
+			parsed.Add(1)
+		}
+		return parse(path, data)
+	}
+	f := openStore(t, cfg)
+	sub := f.Changes()
+	f.hold(t)
+	f.Put(t, "a.yml", storetest.Text("R1", 2))
+	f.Put(t, "b.yml", storetest.Text("R2", 2))
+	out, err := os.OpenFile(f.file("a.yml"), os.O_WRONLY|os.O_TRUNC, 0)
+	must(t, err)
+	_, err = out.WriteString(storetest.Text("R1", 3))
+	must(t, err)
+	f.release(t)
+	until(t, func() bool { return parsed.Load() > 0 })
+	_, err = out.WriteString("---\n" + storetest.Text("R3", 1))
+	must(t, err)
+	must(t, out.Close())
+	wantSet(t, sub, "definition R1 v3", "definition R2 v2", "definition R3 v1")
 	storetest.Quiet(t, f, sub)
 }
 
