@@ -56,13 +56,13 @@ func newRoot(a *app) *cobra.Command {
 func newRules(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "check, explain and test rules",
+		Short: "check, explain, test and edit rules",
 		Long: `Work with rule files. None of these commands needs privileges, or a kernel that
 can run Bittern.`,
 		Args: group,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCheck(a), newExplain(a), newTest(a))
+	cmd.AddCommand(newCheck(a), newExplain(a), newTest(a), newTransaction(a))
 	return cmd
 }
 

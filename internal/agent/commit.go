@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -41,6 +40,8 @@ type committer struct {
 	before map[string]*rules.Rule // what was live when its rule was disabled, until the rule is again
 
 	waiting   map[string]rules.Change // for hooks, by rule; the latest of each
+	joints    []*joint                // sets that wait for hooks or for room
+	set       []rules.Change          // of which not all changes have come yet
 	preparing int                     // hooks that are being attached
 	prepared  chan prepared
 }
@@ -108,6 +109,7 @@ func (c *committer) run(ctx context.Context, source changeSource) {
 			if !ok {
 				changes = nil
 				clear(c.waiting) // nothing more is committed
+				c.joints = nil
 				continue
 			}
 			c.apply(change)
@@ -118,6 +120,10 @@ func (c *committer) run(ctx context.Context, source changeSource) {
 }
 
 func (c *committer) apply(change rules.Change) {
+	if change.Set.ID != 0 {
+		c.collect(change)
+		return
+	}
 	if change.Kind == rules.Definition || change.Kind == rules.Deleted {
 		delete(c.waiting, change.RuleID) // this one comes after it
 	}
@@ -139,11 +145,19 @@ func (c *committer) define(change rules.Change) {
 	next, old := change.Rule, c.live[change.RuleID]
 	c.problems(change.Problems)
 	c.remember(change.RuleID, change.State) // which may be from a time when there was no such rule
+	j := c.jointOf(change.RuleID)
+	if j != nil {
+		j.put(change)
+	}
 	if c.disabled(change.RuleID) {
 		c.keep(change)
 		return
 	}
 	delete(c.refused, change.RuleID)
+	if j != nil {
+		c.advance(j)
+		return
+	}
 	if old != nil && old.Hash == next.Hash {
 		return
 	}
@@ -191,6 +205,11 @@ func (c *committer) remove(change rules.Change) {
 	for _, versions := range []map[string]*rules.Rule{c.refused, c.off, c.before} {
 		delete(versions, id)
 	}
+	if j := c.jointOf(id); j != nil {
+		j.put(change)
+		c.advance(j)
+		return
+	}
 	if old == nil {
 		if off != nil {
 			c.log.Info("rule deleted, it was disabled", "rule_id", id, "rule_version", off.Version)
@@ -203,50 +222,17 @@ func (c *committer) remove(change rules.Change) {
 		return
 	}
 	delete(c.live, id)
-	attrs := []any{"rule_id", id, "rule_version", old.Version, "epoch", epoch}
-	if !change.Seen.IsZero() {
-		attrs = append(attrs, "after_ms", milliseconds(time.Since(change.Seen)))
-	}
-	c.log.Info("rule deleted", attrs...)
+	c.reportDeleted(old, epoch, change.Seen)
 	c.retry()
 }
 
-// refuse remembers a version that the kernel has no room or no hook for.
-func (c *committer) refuse(r *rules.Rule, err error) {
-	c.refused[r.ID] = r
-	var swap *loader.SwapError
-	if errors.As(err, &swap) {
-		err = swap.Err // the rule is named beside it
+// reportDeleted says that a version is no longer live.
+func (c *committer) reportDeleted(old *rules.Rule, epoch uint64, seen time.Time) {
+	attrs := []any{"rule_id", old.ID, "rule_version", old.Version, "epoch", epoch}
+	if !seen.IsZero() {
+		attrs = append(attrs, "after_ms", milliseconds(time.Since(seen)))
 	}
-	attrs := []any{"rule_id", r.ID, "rule_version", r.Version}
-	if old := c.live[r.ID]; old != nil {
-		attrs = append(attrs, "stays_live", versionOf(old))
-	}
-	c.log.Error("rule refused", append(attrs, "error", err)...)
-	c.fallBack(r)
-}
-
-// retry gives the versions that found no room another chance after a change has
-// made some. It ends at the first that does not fit, since each such attempt waits
-// for a grace period of the kernel. A rule that no hook serves waits for none, and
-// does not stand in the way of others.
-func (c *committer) retry() {
-	c.withdrawAgain()
-	for _, id := range slices.Sorted(maps.Keys(c.refused)) {
-		next := c.refused[id]
-		epoch, err := c.kernel.Commit(loader.Swap{RuleID: id, New: next})
-		var unsupported *loader.UnsupportedError
-		if errors.As(err, &unsupported) {
-			continue
-		}
-		if err != nil {
-			return
-		}
-		delete(c.refused, id)
-		old := c.live[id]
-		c.live[id] = next
-		c.report(next, old, epoch, time.Time{})
-	}
+	c.log.Info("rule deleted", attrs...)
 }
 
 // summary counts what is live.

@@ -6,11 +6,13 @@ import (
 	"bittern/internal/rules"
 )
 
-// prepared says that the hooks of a rule are there, or why not.
+// prepared says that the hooks of a rule, or of a set, are there, or why not.
 type prepared struct {
-	rule    *rules.Rule
-	release func() error // nil if err is not
-	err     error
+	rule     *rules.Rule
+	joint    *joint         // nil if it is one rule's
+	rules    []*rules.Rule  // of the set
+	releases []func() error // of what is attached
+	err      error
 }
 
 // prepare has the hooks found and attached that a change needs. That takes a while if
@@ -20,7 +22,11 @@ func (c *committer) prepare(change rules.Change) {
 	c.preparing++
 	go func() {
 		release, err := c.kernel.Prepare(change.Rule)
-		c.prepared <- prepared{change.Rule, release, err}
+		p := prepared{rule: change.Rule, err: err}
+		if err == nil {
+			p.releases = append(p.releases, release)
+		}
+		c.prepared <- p
 	}()
 }
 
@@ -28,6 +34,10 @@ func (c *committer) prepare(change rules.Change) {
 // its place meanwhile.
 func (c *committer) ready(p prepared) {
 	c.preparing--
+	if p.joint != nil {
+		c.readyJoint(p)
+		return
+	}
 	change, ok := c.waiting[p.rule.ID]
 	if ok && change.Rule == p.rule {
 		delete(c.waiting, p.rule.ID)
@@ -37,16 +47,15 @@ func (c *committer) ready(p prepared) {
 			c.commit(change)
 		}
 	}
-	c.release(p)
+	for _, release := range p.releases {
+		c.release(release)
+	}
 }
 
 // release lets go of hooks that no live rule needs.
-func (c *committer) release(p prepared) {
-	if p.release == nil {
-		return
-	}
-	if err := p.release(); err != nil {
-		c.log.Error("detaching hooks", "rule_id", p.rule.ID, "error", err)
+func (c *committer) release(release func() error) {
+	if err := release(); err != nil {
+		c.log.Error("detaching hooks", "error", err)
 	}
 }
 

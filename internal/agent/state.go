@@ -76,6 +76,10 @@ func (c *committer) disable(change rules.Change) {
 	id, old := change.RuleID, c.live[change.RuleID]
 	if waiting, ok := c.waiting[id]; ok {
 		c.off[id] = waiting.Rule
+	} else if c.jointOf(id) != nil {
+		if c.off[id] = c.inJoint(id); c.off[id] == nil {
+			delete(c.off, id) // it is to be deleted
+		}
 	} else if refused := c.refused[id]; refused != nil {
 		c.off[id] = refused
 	} else if old != nil {
@@ -85,6 +89,9 @@ func (c *committer) disable(change rules.Change) {
 	delete(c.refused, id)
 	if old == nil {
 		c.reportState(change, 0)
+		if j := c.jointOf(id); j != nil && j.refused {
+			c.retry() // the set may have room without it
+		}
 		return
 	}
 	epoch, err := c.withdraw(old)
@@ -195,7 +202,7 @@ func (c *committer) stateAttrs(change rules.Change, epoch uint64) []any {
 // known returns the version of a rule that is live or, if none is, that is to be.
 func (c *committer) known(id string) *rules.Rule {
 	waiting := c.waiting[id].Rule
-	for _, r := range []*rules.Rule{c.live[id], c.off[id], waiting, c.refused[id]} {
+	for _, r := range []*rules.Rule{c.live[id], c.off[id], waiting, c.inJoint(id), c.refused[id]} {
 		if r != nil {
 			return r
 		}

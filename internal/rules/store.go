@@ -44,7 +44,8 @@ func (k ChangeKind) String() string {
 	return "unknown"
 }
 
-// Change is one change of one rule. There is one for each rule of an edit.
+// Change is one change of one rule. There is one for each rule of an edit, also of
+// those that belong to a set.
 type Change struct {
 	Kind     ChangeKind
 	RuleID   string
@@ -56,6 +57,18 @@ type Change struct {
 	// Seen is when the store learned of the edit, with a monotonic reading: what
 	// passed since then is the agent's part of the time from edit to live.
 	Seen time.Time
+	// Set is what the change has in common with others; zero if nothing.
+	Set ChangeSet
+}
+
+// ChangeSet says that changes belong together: an event is to be judged by the rules
+// before or after all of them. They come one after the other, with no other change
+// between them.
+type ChangeSet struct {
+	ID   uint64 // no two sets of a store have the same; 0 for no set
+	Size int    // how many changes it has
+	// Whole: if one of them can't take effect, none is to. Otherwise the others are to.
+	Whole bool
 }
 
 // ByExpiry is who did it when a state has expired.

@@ -32,6 +32,10 @@ type Config struct {
 	// It delays nothing but deletions.
 	DeleteGrace time.Duration
 
+	// HoldLong is how old a hold becomes before it is reported, see HoldName; 0 means
+	// five minutes.
+	HoldLong time.Duration
+
 	// States is the directory of the file of states, see package statefile. It is made when
 	// a state is set. "" means that states can't be set.
 	States string
@@ -87,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.DeleteGrace == 0 {
 		c.DeleteGrace = defaultDeleteGrace
+	}
+	if c.HoldLong == 0 {
+		c.HoldLong = defaultHoldLong
 	}
 	if c.newWatcher == nil {
 		c.newWatcher = func() (watcher, error) { return inotify.New() }

@@ -16,6 +16,8 @@ type dirty struct {
 	seen  time.Time
 	// renames from one rule file's name to another's, in order
 	renames []rename
+	// switched: the names are dirty since all of them were switched at one moment.
+	switched bool
 }
 
 // hint is what events say of a name. They say what to expect, not what is.
@@ -58,6 +60,17 @@ func (d *dirty) event(e inotify.Event) {
 	case e.Mask&unix.IN_CREATE != 0:
 		h.written = false
 	}
+}
+
+// add takes in what others say of names.
+func (d *dirty) add(other *dirty) {
+	for _, name := range other.order {
+		h, more := d.hint(name), other.hints[name]
+		h.written = more.written || h.written && !more.removed
+		h.removed = h.removed || more.removed
+		h.tries, h.first = more.tries, more.first
+	}
+	d.seen = other.seen
 }
 
 // pair joins the two halves of renames whose both names are rule files'.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -92,6 +93,14 @@ func (f *fixture) Rename(t testing.TB, from, to string) {
 	must(t, os.Rename(f.file(from), f.file(to)))
 }
 
+// Together edits while the directory is held.
+func (f *fixture) Together(t testing.TB, edit func()) {
+	t.Helper()
+	must(t, os.WriteFile(f.file(HoldName), []byte("a test\n"), 0o600))
+	edit()
+	must(t, os.Remove(f.file(HoldName)))
+}
+
 // Restart starts another store over the same directories.
 func (f *fixture) Restart(t testing.TB, meanwhile func()) *rules.Subscription {
 	t.Helper()
@@ -150,4 +159,14 @@ func TestConformance(t *testing.T) {
 	t.Run("written in place", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return inPlace{stated(t, clock)} })
 	})
+}
+
+// until looks again and again until something is so that makes no change.
+func until(t testing.TB, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(storetest.Patience); !so(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not come to that")
+		}
+	}
 }

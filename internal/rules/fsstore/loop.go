@@ -22,6 +22,13 @@ type loop struct {
 	w     watcher
 	root  *root
 	gone  bool // the directory is away
+	ready bool // it was read once
+
+	held   *gathered      // nil unless a set is gathered, or waits
+	ahead  *inotify.Batch // read already, to be handled next
+	failed error          // of that reading
+	redo   *dirty         // what was looked at meanwhile, and is to be looked at again
+	sets   uint64         // ids given to sets
 
 	vanished map[string]vanished // files whose rules are to be deleted, but not yet
 	busy     map[string]busy     // files to be looked at again, since they are being written
@@ -57,7 +64,15 @@ func (l *loop) begin() error {
 	if err := l.rescan(newDirty(time.Now())); err != nil {
 		return watchError(l.cfg.Dir, err)
 	}
+	l.ready = true
 	l.log.Info("watching rules directory", "dir", l.cfg.Dir, "rules", len(l.store.Load()))
+	if exists(l.root.dir, HoldName) {
+		l.take(newDirty(time.Now()))
+		l.held.early = true
+		if l.look() {
+			l.overdue()
+		}
+	}
 	return nil
 }
 
@@ -68,6 +83,7 @@ func (l *loop) watch() error {
 		return err
 	}
 	l.w, l.root = w, newRoot(l.path, w)
+	l.ahead, l.failed, l.redo = nil, nil, nil
 	if !l.store.adopt(w) {
 		return ErrStopped
 	}
@@ -86,7 +102,7 @@ func (l *loop) end() {
 
 func (l *loop) run() {
 	for {
-		batch, err := l.w.Read(l.nextDue())
+		batch, err := l.next()
 		switch {
 		case err == nil:
 			err = l.handle(batch)
@@ -98,6 +114,18 @@ func (l *loop) run() {
 		}
 		l.tick(time.Now())
 	}
+}
+
+// next returns what is to be handled next.
+func (l *loop) next() (inotify.Batch, error) {
+	if err := l.failed; err != nil {
+		return inotify.Batch{}, err
+	}
+	if ahead := l.ahead; ahead != nil {
+		l.ahead = nil
+		return *ahead, nil
+	}
+	return l.w.Read(l.nextDue())
 }
 
 // Delays between attempts to watch again after an error.
@@ -140,6 +168,10 @@ func (l *loop) lost(message, hint string) {
 	problem := rules.Problem{Pos: rules.Position{File: l.cfg.Dir}, Message: message, Hint: hint}
 	clear(l.vanished)
 	clear(l.busy)
+	if l.held != nil {
+		l.look()
+		l.held.again = time.Time{} // what it waits for, it waits for when the directory is back
+	}
 	if !l.gone {
 		l.gone = true
 		l.log.Warn("rules directory lost, its rules stay live", "dir", l.cfg.Dir, "reason", message)
@@ -159,20 +191,27 @@ func (l *loop) handle(batch inotify.Batch) error {
 		batch.Rescan |= more.Rescan
 	}
 	work := newDirty(batch.At)
-	rearm := batch.Rescan&inotify.Overflow != 0
+	if l.redo != nil {
+		work, l.redo = l.redo, nil
+	}
+	rearm, held := batch.Rescan&inotify.Overflow != 0, false
 	for _, e := range batch.Events {
 		rearm = rearm || l.root.concerns(e)
 		if !l.root.isDir(e) {
 			continue
 		}
+		held = held || e.Name == HoldName
 		if Accepts(e.Name) {
 			work.event(e)
 		}
 		for _, name := range l.leading[e.Name] {
-			work.hint(name).written = true
+			work.hint(name).written, work.switched = true, true
 		}
 	}
 	work.pair(batch.Events)
+	if held {
+		l.take(newDirty(batch.At))
+	}
 	if rearm {
 		if batch.Rescan != 0 {
 			l.log.Info("reading rules directory anew", "dir", l.cfg.Dir, "reason", batch.Rescan.String())
@@ -205,6 +244,7 @@ func (l *loop) rescan(work *dirty) error {
 	for _, name := range slices.Sorted(maps.Keys(l.store.set.sources)) {
 		work.hint(name).removed = true
 	}
+	work.switched = l.ready
 	grace := l.cfg.DeleteGrace
 	if l.gone {
 		l.gone = false
@@ -212,12 +252,24 @@ func (l *loop) rescan(work *dirty) error {
 		l.store.lose(rules.Change{})
 		grace *= returnGraceFactor
 	}
+	if l.ready && exists(l.root.dir, HoldName) {
+		l.take(newDirty(work.seen))
+	}
 	l.refreshWithin(work, grace)
 	return nil
 }
 
 // tick looks again at the files that are due.
 func (l *loop) tick(now time.Time) {
+	if h := l.held; h != nil {
+		if !h.due.IsZero() && !now.Before(h.due) {
+			l.overdue()
+		}
+		if !h.again.IsZero() && !now.Before(h.again) {
+			l.attempt(l.cfg.DeleteGrace)
+		}
+		return
+	}
 	var drops []update
 	for _, name := range slices.Sorted(maps.Keys(l.vanished)) {
 		if v := l.vanished[name]; !now.Before(v.due) {
@@ -232,7 +284,7 @@ func (l *loop) tick(now time.Time) {
 		}
 	}
 	if len(drops) > 0 {
-		l.store.apply(drops)
+		l.store.apply(drops, rules.ChangeSet{})
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.busy)) {
 		if b := l.busy[name]; !now.Before(b.due) {
@@ -250,6 +302,14 @@ func (l *loop) nextDue() time.Time {
 		if next.IsZero() || due.Before(next) {
 			next = due
 		}
+	}
+	if h := l.held; h != nil {
+		for _, due := range []time.Time{h.due, h.again} {
+			if !due.IsZero() {
+				earlier(due)
+			}
+		}
+		return next
 	}
 	for _, v := range l.vanished {
 		earlier(v.due)

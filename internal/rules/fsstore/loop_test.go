@@ -9,11 +9,13 @@ import (
 	"bittern/internal/rules/storetest"
 )
 
-// begun is a loop that has read two files, and is driven by the test.
-func begun(t *testing.T) *loop {
+// begun is a loop that has read two files, and perhaps more, and is driven by the test.
+func begun(t *testing.T, more ...map[string]string) *loop {
 	t.Helper()
 	cfg := config(t.TempDir(), time.Minute)
-	fill(t, cfg.Dir, two())
+	for _, files := range append(more, two()) {
+		fill(t, cfg.Dir, files)
+	}
 	s, err := New(cfg)
 	must(t, err)
 	l := newLoop(s)

@@ -34,9 +34,23 @@ func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
 	if l.root.dir < 0 {
 		return
 	}
+	if l.held != nil {
+		l.take(work)
+		l.attempt(grace)
+		return
+	}
 	updates := make([]update, 0, len(work.order))
 	absentNow := map[string]bool{}
-	for i, found := range l.inspectAll(work) {
+	all := l.inspectAll(work)
+	switch l.meanwhile() {
+	case held:
+		l.take(work)
+		return
+	case unknown:
+		l.redo = work // with all else
+		return
+	}
+	for i, found := range all {
 		name := work.order[i]
 		u, ok := l.conclude(name, *work.hints[name], work.seen, found)
 		if !ok {
@@ -64,7 +78,7 @@ func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
 		}
 	}
 	if len(updates) > 0 {
-		l.store.apply(updates)
+		l.store.apply(updates, l.set(work.switched, false))
 	}
 }
 
@@ -114,6 +128,12 @@ func (l *loop) inspect(name string, h hint) inspection {
 	if found.same = src != nil && src.judged && src.sum == found.sum; found.same || blank(found.data) {
 		return found
 	}
+	if l.held != nil {
+		if p, ok := l.held.parsed[name]; ok && p.sum == found.sum {
+			found.file = p.file
+			return found
+		}
+	}
 	file := l.cfg.Parse(l.file(name), found.data)
 	if len(file.Documents) > 0 || len(file.Problems) > 0 {
 		found.file = file
@@ -149,14 +169,15 @@ func (l *loop) conclude(name string, h hint, seen time.Time, found inspection) (
 
 // doubtful reports whether content had better not be believed yet: it is wrong
 // or lacks what was there, and the file is being written. Content that is right
-// is taken at once, whoever has the file open.
+// is taken at once, whoever has the file open, but in a set: what is still to be written may
+// belong to it.
 func (l *loop) doubtful(name string, h hint, file *rules.File, read stamp) bool {
 	switch {
 	case file == nil:
 		if !h.written && h.tries == 0 {
 			return true // just made: its writer may not even have it open yet
 		}
-	case !file.AllProblems().Failed() && !l.store.set.loses(name, file):
+	case l.held == nil && !file.AllProblems().Failed() && !l.store.set.loses(name, file):
 		return false
 	}
 	if h.written && h.tries > 0 && time.Since(h.first) >= busyLong {

@@ -32,7 +32,9 @@ type Store struct {
 
 	mu       sync.Mutex // guards what follows, and orders it with the feed
 	set      *set
-	lost     rules.Problems // what is wrong with the directory itself
+	lost     rules.Problems         // what is wrong with the directory itself
+	held     rules.Problems         // that the directory is held
+	waiting  []rules.SourceProblems // of a set that waits
 	started  bool
 	stopping bool
 	startErr error
@@ -197,7 +199,7 @@ func (s *Store) Subscribe() ([]rules.Stated, *rules.Subscription) {
 func (s *Store) Problems() []rules.SourceProblems {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	report := s.set.report()
+	report := s.withWaiting(s.set.report())
 	if len(s.stateProblems) > 0 {
 		report = append(report, rules.SourceProblems{Source: s.st.file.Path(), Problems: slices.Clone(s.stateProblems), States: true})
 	}
@@ -217,15 +219,21 @@ func (s *Store) load() []rules.Stated {
 	return all
 }
 
-// apply takes updates in and announces what they change. A snapshot has both
-// or neither.
-func (s *Store) apply(updates []update) {
+// apply takes updates in and announces what they change, as a set if they are one. A
+// snapshot has both or neither. Until a set that waits is taken in, nothing else is.
+func (s *Store) apply(updates []update, set rules.ChangeSet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.waiting = nil
 	changes := s.set.apply(updates)
 	for i, c := range changes {
 		if c.Kind == rules.Definition {
 			changes[i].State = s.states[c.RuleID]
+		}
+	}
+	if set.Size = len(changes); set.ID != 0 && set.Size > 1 {
+		for i := range changes {
+			changes[i].Set = set
 		}
 	}
 	s.feed.Publish(changes...)

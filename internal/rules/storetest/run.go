@@ -125,6 +125,9 @@ func Run(t *testing.T, newStore func(t *testing.T, clock *Clock) Backend) {
 	t.Run("fifty edits are fifty changes", func(t *testing.T) { fifty(t, newBackend(t)) })
 	t.Run("snapshot and changes fit", func(t *testing.T) { snapshots(t, newBackend(t)) })
 	t.Run("subscriptions are apart", func(t *testing.T) { subscriptions(t, newBackend(t)) })
+	for name, check := range setChecks {
+		t.Run("sets: "+name, func(t *testing.T) { check(t, newBackend(t)) })
+	}
 	for name, check := range stateChecks {
 		t.Run("states: "+name, func(t *testing.T) {
 			clock := NewClock()

@@ -31,6 +31,10 @@ type Backend interface {
 	// Rename gives a source another name; what had that name is gone.
 	Rename(t testing.TB, from, to string)
 
+	// Together makes the edits of one function a set, which takes effect as a whole when
+	// the function has returned, or once all of it is right.
+	Together(t testing.TB, edit func())
+
 	// Restart stops the store and starts one over the same sources and states, which takes
 	// its place. It returns a subscription from before the start, and whoever calls it may
 	// do things while no store runs.
