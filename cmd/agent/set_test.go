@@ -76,7 +76,7 @@ func TestSetsGoLive(t *testing.T) {
 			}
 		case 2:
 			script := fmt.Sprintf("sed -i 's/rule_version: .*/rule_version: %d/' %s/*.yml", generation, dir)
-			cmd := exec.Command(called(t, "bittern"), "rules", "transaction", "--rules", dir, "--", "sh", "-c", script)
+			cmd := exec.Command(called(t, self(t), "bittern"), "rules", "transaction", "--rules", dir, "--", "sh", "-c", script)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
