@@ -5,6 +5,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/rlimit"
 )
 
 // BPF needs a kernel and privileges that let a map and a tracing program be
@@ -18,6 +19,10 @@ func BPF(t T) {
 }
 
 func tryBPF() error {
+	// Before 5.11 it bounds what all processes of a user have charged, maps that are still being freed included.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("lifting the limit of locked memory: %w", err)
+	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "require", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
 	if err != nil {
 		return fmt.Errorf("creating a BPF map: %w", err)

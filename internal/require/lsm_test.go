@@ -7,7 +7,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 )
 
 // TestLSMFires attaches a security module that counts opens of files, and opens one:
@@ -16,9 +15,6 @@ func TestLSMFires(t *testing.T) {
 	Root(t)
 	BPF(t)
 	LSM(t)
-	if err := rlimit.RemoveMemlock(); err != nil { // before 5.11
-		t.Fatal(err)
-	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "opens", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
 	if err != nil {
 		t.Fatal(err)
