@@ -109,9 +109,11 @@ func (f *fixture) Restart(t testing.TB, meanwhile func()) *rules.Subscription {
 // brokenFile can be read and not written.
 type brokenFile struct{ stateFile }
 
-func (brokenFile) Edit(func([]byte) ([]byte, error)) error { return errBroken }
+func (brokenFile) Change(func(*rules.StateFile) (*rules.StateFile, error)) (*rules.StateFile, error) {
+	return nil, errBroken
+}
 
-func (brokenFile) Set(map[string]rules.RuleState) ([]byte, error) { return nil, errBroken }
+func (brokenFile) Set(map[string]rules.RuleState) (*rules.StateFile, error) { return nil, errBroken }
 
 var errBroken = errors.New("broken")
 
