@@ -145,11 +145,16 @@ func statedConfig(t testing.TB, clock *storetest.Clock) Config {
 }
 
 func TestConformance(t *testing.T) {
-	stated := func(t *testing.T, clock *storetest.Clock) *fixture { return openStore(t, statedConfig(t, clock)) }
+	tests := 0 // each has a store of its own
+	stated := func(t *testing.T, clock *storetest.Clock) *fixture {
+		tests++
+		return openStore(t, statedConfig(t, clock))
+	}
 	t.Run("renamed into place", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return stated(t, clock) })
 	})
 	t.Run("written in place", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return inPlace{stated(t, clock)} })
 	})
+	t.Logf("%d tests of the suite were run", tests)
 }
