@@ -55,7 +55,7 @@ func cutStates(text string, root *yaml.Node) *stateLayout {
 		text += "\n"
 	}
 	c := stateCutter{text: text, keys: root.Content, layout: &stateLayout{}, run: -1}
-	if root.Style&yaml.FlowStyle != 0 || !c.cut() {
+	if !c.cut() {
 		return nil
 	}
 	return c.layout
@@ -109,7 +109,7 @@ func (c *stateCutter) cut() bool {
 	return len(c.keys) == 0
 }
 
-// begin starts an entry at the line of its key.
+// begin starts an entry at the line of its key, which has to be what the line starts with.
 func (c *stateCutter) begin(line string, at int) bool {
 	key := c.keys[0]
 	name, quote := line, ""
@@ -117,7 +117,7 @@ func (c *stateCutter) begin(line string, at int) bool {
 		name, quote = line[1:], line[:1]
 	}
 	after, ok := strings.CutPrefix(name, key.Value+quote)
-	if key.Column != 1 || !ok || !strings.HasPrefix(strings.TrimLeft(after, " "), ":") {
+	if !ok || !strings.HasPrefix(strings.TrimLeft(after, " "), ":") {
 		return false
 	}
 	start := at

@@ -1,4 +1,4 @@
-package rules_test
+package rules
 
 import (
 	"fmt"
@@ -10,8 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"bittern/internal/rules"
 )
 
 // pieces are entries of rule %s, and what people write between them.
@@ -31,10 +29,10 @@ var (
 	betweenStates = []string{"", "", "", "\n", "# directly\n", "# apart\n\n", "\n\n# above\n", "  # indented\n", " \n"}
 )
 
-// drawStates returns the text of a file. tag tells its comments from those of others.
+// drawStates returns the text of a file.
 func drawStates(t *rapid.T, forms []string) string {
 	text := rapid.SampledFrom([]string{"", "", "# mine\n", "---\n", "# mine\n\n", "---\n# mine\n"}).Draw(t, "preamble")
-	for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom(stateIDs), 0, len(stateIDs), rapid.ID).Draw(t, "ids") {
+	for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom(stateIDs), rapid.SampledFrom([]int{0, 4}).Draw(t, "least"), len(stateIDs), rapid.ID).Draw(t, "ids") {
 		text += strings.ReplaceAll(rapid.SampledFrom(forms).Draw(t, "form"), "%s", id)
 		text += rapid.SampledFrom(betweenStates).Draw(t, "between")
 	}
@@ -46,37 +44,28 @@ func drawStates(t *rapid.T, forms []string) string {
 
 var stateIDs = []string{"R1", "R2", "R3", "R4", "true_", "A_1"}
 
-func drawEdits(t *rapid.T) map[string]rules.RuleState {
-	return rapid.MapOfN(rapid.SampledFrom(append([]string{"NEW", "007"}, stateIDs...)), rapid.SampledFrom([]rules.RuleState{
-		{}, {}, {State: rules.Disabled, SetBy: "file"}, {State: rules.Clipped, ConfidenceMax: 0.25, SetBy: "bob", Reason: "no: 'really' # it is"},
-		{State: rules.Disabled, SetBy: "eve", ExpiresAt: time.Date(2031, 2, 3, 4, 5, 6, 7, time.UTC), SetAt: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)},
+func drawEdits(t *rapid.T) map[string]RuleState {
+	return rapid.MapOfN(rapid.SampledFrom(append([]string{"NEW", "007"}, stateIDs...)), rapid.SampledFrom([]RuleState{
+		{}, {}, {State: Disabled, SetBy: "file"}, {State: Clipped, ConfidenceMax: 0.25, SetBy: "bob", Reason: "no: 'really' # it is"},
+		{State: Disabled, SetBy: "eve", ExpiresAt: time.Date(2031, 2, 3, 4, 5, 6, 7, time.UTC), SetAt: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC)},
 	}), 0, 3).Draw(t, "edits")
 }
 
-// sameStates compares two readings of one text: what they say, and what editing them makes of it.
-func sameStates(t interface{ Fatalf(string, ...any) }, got, want *rules.StateFile) {
-	say := func(f *rules.StateFile) string {
-		var edited strings.Builder
-		for _, id := range append(slices.Sorted(maps.Keys(want.States)), "NEW") {
-			next, err := f.Edit(map[string]rules.RuleState{id: {State: rules.Disabled, SetBy: "sameStates"}})
-			if err != nil {
-				fmt.Fprintf(&edited, "%v\n", err)
-				continue
-			}
-			fmt.Fprintf(&edited, "%s\n", next.Text)
-			if next, err = f.Edit(map[string]rules.RuleState{id: {}}); err == nil {
-				fmt.Fprintf(&edited, "%s\n", next.Text)
-			}
-		}
-		return fmt.Sprintf("%q complete %v, broken %v\n%v\n%s", f.Text, f.Complete, f.Broken, f.Problems, edited.String())
+// sameStates compares two readings of one text.
+func sameStates(t interface{ Fatalf(string, ...any) }, got, want *StateFile) {
+	same := string(got.Text) == string(want.Text) && got.Complete == want.Complete && got.Problems.Error() == want.Problems.Error() &&
+		maps.Equal(got.Broken, want.Broken) && maps.EqualFunc(got.States, want.States, RuleState.Equal) &&
+		(got.layout == nil) == (want.layout == nil)
+	if same && got.layout != nil {
+		same = got.layout.preamble == want.layout.preamble && slices.Equal(got.layout.entries, want.layout.entries)
 	}
-	if diff := cmp.Diff(say(want), say(got)) + cmp.Diff(want.States, got.States); diff != "" {
-		t.Fatalf("of\n%s\n%s", want.Text, diff)
+	if !same {
+		t.Fatalf("got  %+v\n     %+v\nwant %+v\n     %+v\nof\n%s", got, got.layout, want, want.layout, want.Text)
 	}
 }
 
 // editAndCheck edits a file, and reads all of the result.
-func editAndCheck(t *rapid.T, f *rules.StateFile, edits map[string]rules.RuleState) *rules.StateFile {
+func editAndCheck(t interface{ Fatalf(string, ...any) }, f *StateFile, edits map[string]RuleState) *StateFile {
 	next, err := f.Edit(edits)
 	if err != nil {
 		t.Fatalf("%v, of\n%s", err, f.Text)
@@ -87,8 +76,8 @@ func editAndCheck(t *rapid.T, f *rules.StateFile, edits map[string]rules.RuleSta
 			delete(want, id)
 		}
 	}
-	read := rules.ParseStates("s.yaml", next.Text)
-	if len(read.Problems) > 0 || !maps.EqualFunc(want, read.States, rules.RuleState.Equal) {
+	read := ParseStates("s.yaml", next.Text)
+	if len(read.Problems) > 0 || !maps.EqualFunc(want, read.States, RuleState.Equal) {
 		t.Fatalf("%+v made\n%s\nof\n%s\n%v\n%s", edits, next.Text, f.Text, read.Problems, cmp.Diff(want, read.States))
 	}
 	sameStates(t, next, read)
@@ -99,7 +88,7 @@ func editAndCheck(t *rapid.T, f *rules.StateFile, edits map[string]rules.RuleSta
 // is as it was written.
 func TestEditsOfAnyFile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := rules.ParseStates("s.yaml", []byte(drawStates(t, stateForms)))
+		f := ParseStates("s.yaml", []byte(drawStates(t, stateForms)))
 		if len(f.Problems) > 0 {
 			t.Fatalf("%v\n%s", f.Problems, f.Text)
 		}
@@ -127,50 +116,70 @@ func TestEditsOfAnyFile(t *testing.T) {
 	})
 }
 
-// TestEditsOfOddFiles: so does one that has to be written anew.
+// TestEditsOfOddFiles: so does one that has to be written anew first, in each form.
 func TestEditsOfOddFiles(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		f := rules.ParseStates("s.yaml", []byte(drawStates(t, append(oddStateForms, stateForms...))))
-		if len(f.Problems) == 0 { // such as \r\n and \n in one
-			editAndCheck(t, f, drawEdits(t))
+	for _, form := range slices.Concat(stateForms, oddStateForms) {
+		for _, between := range betweenStates {
+			text := "R0: {state: disabled}\n" + strings.ReplaceAll(form, "%s", "R1") + between + "R2: {state: disabled}\n"
+			f := ParseStates("s.yaml", []byte(text))
+			if len(f.Problems) > 0 {
+				t.Fatalf("%v\n%s", f.Problems, text)
+			}
+			for _, id := range []string{"R0", "R1", "R2", "R3"} {
+				for _, s := range []RuleState{{}, {State: Disabled, SetBy: "bob"}} {
+					editAndCheck(t, f, map[string]RuleState{id: s})
+				}
+			}
 		}
-	})
+	}
 }
 
 // TestReparse: a file that was edited reads as if it had not been read before.
 func TestReparse(t *testing.T) {
+	some := []string{"", "\n", "# new\n", "  # new\n", "NEW: {state: disabled}\n", "\nR2: {state: disabled}\n# new", "  state: disabled\n", " ", "x", "---\n", "{", "'"}
 	rapid.Check(t, func(t *rapid.T) {
-		forms := append(oddStateForms[:4:4], stateForms...)
-		f := rules.ParseStates("s.yaml", []byte(drawStates(t, forms)))
+		forms := append(oddStateForms[:1:1], stateForms...)
+		f := ParseStates("s.yaml", []byte(drawStates(t, forms)))
+		reparse := func(text string) *StateFile {
+			next := f.Reparse([]byte(text))
+			sameStates(t, next, ParseStates("s.yaml", []byte(text)))
+			return next
+		}
+		text, at := string(f.Text), 0
+		lines := slices.Collect(strings.Lines(text + "\n"))
+		for _, line := range lines {
+			at = min(at+len(line), len(text))
+			// With lines, an id is there twice.
+			for _, some := range []string{"", line, rapid.SampledFrom(lines).Draw(t, "line"), "# new\n", rapid.SampledFrom(some).Draw(t, "some")} {
+				reparse(text[:at] + some + text[at:])
+				reparse(some + text[at:])
+				reparse(text[:at] + some)
+			}
+		}
 		for range 4 {
 			text := string(f.Text)
 			from := rapid.IntRange(0, len(text)).Draw(t, "from")
 			to := rapid.IntRange(from, min(len(text), from+40)).Draw(t, "to")
-			text = text[:from] + rapid.SampledFrom([]string{
-				"", "", "\n", "# new\n", "NEW: {state: disabled}\n", "R1: {state: disabled}\n", "\nR2: {state: disabled}\n# new", " ", "x", "---\n", "{", "'",
-			}).Draw(t, "new") + text[to:]
+			text = text[:from] + rapid.SampledFrom(some).Draw(t, "new") + text[to:]
 			if rapid.IntRange(0, 9).Draw(t, "other") == 0 {
 				text = drawStates(t, forms)
 			}
-			next := f.Reparse([]byte(text))
-			sameStates(t, next, rules.ParseStates("s.yaml", []byte(text)))
-			f = next
+			f = reparse(text)
 		}
 	})
 }
 
 // FuzzStates reads any bytes after any others, and edits what can be.
 func FuzzStates(f *testing.F) {
-	f.Add([]byte(statesText), []byte(statesText+"R3: {state: disabled}\n"))
 	f.Add([]byte("R1: {state: disabled}\nR2: {state: disabled}\nR3: {state: disabled}\n"), []byte("R1: {state: disabled}\n--- # x\nR3: {state: disabled}\n"))
 	for _, form := range oddStateForms {
 		f.Add([]byte(fmt.Sprintf(form, "R1")), []byte(fmt.Sprintf(form+form, "R1", "R2")))
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		read := rules.ParseStates("s.yaml", second)
-		sameStates(t, rules.ParseStates("s.yaml", first).Reparse(second), read)
-		for _, s := range []rules.RuleState{{}, {State: rules.Disabled, SetBy: "x"}} {
-			next, err := read.Edit(map[string]rules.RuleState{"R1": s})
+		read := ParseStates("s.yaml", second)
+		sameStates(t, ParseStates("s.yaml", first).Reparse(second), read)
+		for _, s := range []RuleState{{}, {State: Disabled, SetBy: "x"}} {
+			next, err := read.Edit(map[string]RuleState{"R1": s})
 			if err != nil {
 				continue
 			}
@@ -178,7 +187,7 @@ func FuzzStates(f *testing.F) {
 			if want["R1"] = s; s.IsZero() {
 				delete(want, "R1")
 			}
-			if again := rules.ParseStates("s.yaml", next.Text); len(again.Problems) > 0 || !maps.EqualFunc(want, again.States, rules.RuleState.Equal) {
+			if again := ParseStates("s.yaml", next.Text); len(again.Problems) > 0 || !maps.EqualFunc(want, again.States, RuleState.Equal) {
 				t.Errorf("%q became %q: %v", second, next.Text, again.Problems)
 			}
 		}

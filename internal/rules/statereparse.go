@@ -40,8 +40,8 @@ func (f *StateFile) splice(data []byte) *StateFile {
 		to--
 		until -= old[to].size()
 	}
-	// One more on either side, since comments belong to what is above or below them. Where there is
-	// none, it is the start or the end of the file.
+	// One more on either side, since comments and lines that are indented belong to what is above or
+	// below them; where there is none, to the start or the end of the file.
 	if from > 0 {
 		from--
 		at -= old[from].size()
@@ -54,7 +54,7 @@ func (f *StateFile) splice(data []byte) *StateFile {
 		to++
 	}
 	read := ParseStates(f.path, data[at:until])
-	if read.layout == nil || len(read.Problems) > 0 || from > 0 && read.layout.preamble != "" {
+	if read.layout == nil || len(read.Problems) > 0 {
 		return nil
 	}
 	next := &StateFile{path: f.path, Text: data, States: maps.Clone(f.States), Broken: f.Broken, Complete: true}
