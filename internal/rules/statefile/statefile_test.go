@@ -239,6 +239,12 @@ func TestSetAside(t *testing.T) {
 	if _, err := f.SetAside(); err == nil {
 		t.Error("nothing was set aside")
 	}
+	must(t, os.WriteFile(f.Path(), nil, 0o600))
+	broken := errors.New("broken")
+	f.ops.syncDir = func(*os.File) error { return broken }
+	if _, err := f.SetAside(); !errors.Is(err, broken) {
+		t.Errorf("got %v, without knowing that it lasts", err)
+	}
 }
 
 func TestTimeIsThatOfTheFile(t *testing.T) {
