@@ -60,7 +60,7 @@ func sameStates(t interface{ Fatalf(string, ...any) }, got, want *StateFile) {
 		same = got.layout.preamble == want.layout.preamble && slices.Equal(got.layout.entries, want.layout.entries)
 	}
 	if !same {
-		t.Fatalf("got  %+v\n     %+v\nwant %+v\n     %+v\nof\n%s", got, got.layout, want, want.layout, want.Text)
+		t.Fatalf("got  %+v\n%v\nwant %+v\n%v\nof\n%s", got.layout, got.Problems, want.layout, want.Problems, want.Text)
 	}
 }
 
@@ -171,6 +171,7 @@ func TestReparse(t *testing.T) {
 
 // FuzzStates reads any bytes after any others, and edits what can be.
 func FuzzStates(f *testing.F) {
+	f.Add([]byte("R1: {state: disabled}\nR2: {state: disabled}\nR3: {state: disabled}\n"), []byte("R1: {state: disabled}\n# R2: {state: disabled}\nR3: {state: disabled}\n"))
 	f.Add([]byte("R1: {state: disabled}\nR2: {state: disabled}\nR3: {state: disabled}\n"), []byte("R1: {state: disabled}\n--- # x\nR3: {state: disabled}\n"))
 	for _, form := range oddStateForms {
 		f.Add([]byte(fmt.Sprintf(form, "R1")), []byte(fmt.Sprintf(form+form, "R1", "R2")))

@@ -40,6 +40,10 @@ func (f *StateFile) splice(data []byte) *StateFile {
 		to--
 		until -= old[to].size()
 	}
+	if to < len(old) && until > 0 && text[until-1] != '\n' { // it is behind a comment, say
+		until += old[to].size()
+		to++
+	}
 	// One more on either side, since comments and lines that are indented belong to what is above or
 	// below them; where there is none, to the start or the end of the file.
 	if from > 0 {

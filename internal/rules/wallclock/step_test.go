@@ -110,7 +110,7 @@ func (s *statedStore) disable(t *testing.T, id string, lasts time.Duration) {
 // clock is set, before one that is set after that expires.
 func (s *statedStore) quiet(t *testing.T) {
 	t.Helper()
-	s.disable(t, "FENCE", 100*time.Millisecond)
+	s.disable(t, "FENCE", 2*time.Second) // for slow machines: it has to be announced before it expires
 	storetest.Expect(t, s.sub, "state FENCE enabled by expiry")
 }
 
