@@ -163,6 +163,7 @@ func TestStatesWhenTheClockIsSet(t *testing.T) {
 	c.step(100 * time.Hour)
 	storetest.Expect(t, s.sub, "state DAYS enabled by expiry")
 	s.quiet(t)
+	s.Stop() // what has expired is removed after that is announced
 	if data, err := os.ReadFile(filepath.Join(s.cfg.States, "states.yaml")); err != nil || len(data) > 0 {
 		t.Errorf("the file has %q, %v", data, err)
 	}
