@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"bittern/internal/bench/subject"
 	"bittern/internal/require"
@@ -22,6 +23,7 @@ type site struct {
 	bittern string
 	tiny    string
 	rules   string
+	state   string
 	cgroup  string
 	within  *os.File // the cgroup, open
 }
@@ -46,7 +48,7 @@ func newSite(b *testing.B) *site {
 	dir := b.TempDir()
 	s := &site{
 		bittern: filepath.Join(dir, "bittern"), tiny: filepath.Join(dir, "tiny"),
-		rules: filepath.Join(dir, "rules"), cgroup: require.Cgroup(b),
+		rules: filepath.Join(dir, "rules"), state: filepath.Join(dir, "state"), cgroup: require.Cgroup(b),
 	}
 	build := exec.Command("go", "build", "-o", s.bittern, "bittern/cmd/agent")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -98,7 +100,13 @@ func (s *site) execute(b *testing.B, args ...string) {
 // start runs the agent on the site's rules, and returns once they are live.
 func (s *site) start(b *testing.B) *subject.Agent {
 	b.Helper()
-	agent, err := subject.Start(subject.Config{Program: s.bittern, Rules: s.rules, Cgroup: s.cgroup})
+	return s.startLogged(b, nil)
+}
+
+// startLogged is start, and looks at what the agent logs after that.
+func (s *site) startLogged(b *testing.B, log func(line string, at time.Time)) *subject.Agent {
+	b.Helper()
+	agent, err := subject.Start(subject.Config{Program: s.bittern, Rules: s.rules, State: s.state, Cgroup: s.cgroup, Log: log})
 	if err != nil {
 		b.Fatal(err)
 	}

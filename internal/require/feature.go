@@ -46,9 +46,26 @@ func Kexec(t T) {
 	}
 }
 
-func spareKexec() error {
+// Clock needs a machine whose clock may be set. Only guests are asked for it, since there is nobody
+// else who goes by it.
+func Clock(t T) {
+	t.Helper()
+	if err := guest(); err != nil {
+		unmet(t, "clock", err)
+	}
+}
+
+// guest fails on any machine that internal/vm has not booted.
+func guest() error {
 	if _, err := os.Stat(spareModules); err != nil {
-		return fmt.Errorf("looking for a guest to load a kernel in: %w", err)
+		return fmt.Errorf("looking for a guest: %w", err)
+	}
+	return nil
+}
+
+func spareKexec() error {
+	if err := guest(); err != nil {
+		return err
 	}
 	// A kernel that is built without has neither.
 	for _, name := range []string{"/sys/kernel/kexec_loaded", "/proc/sys/kernel/kexec_load_disabled"} {

@@ -1,13 +1,7 @@
 package rules
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
-	"fmt"
-	"io"
-	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -21,8 +15,11 @@ const MaxStateBytes = 4 << 20
 // ByFile is who set a state of which a file of states does not say it.
 const ByFile = "file"
 
-// StateFile is a parsed file of states: one mapping, from rule ids to what was decided.
+// StateFile is a parsed file of states: one mapping, from rule ids to what was decided. It never
+// changes.
 type StateFile struct {
+	// Text is what was parsed.
+	Text []byte
 	// States are those that are right. SetAt is zero where the file does not say it.
 	States map[string]RuleState
 	// Broken are the rules whose entries are wrong.
@@ -30,14 +27,17 @@ type StateFile struct {
 	Problems Problems
 	// Complete is false if nothing of the file can be relied on.
 	Complete bool
+
+	path   string
+	layout *stateLayout // nil unless its entries can be told apart by their lines
 }
 
 var stateKeys = []string{"state", "confidence_max", "expires_at", "reason", "set_by", "set_at"}
 
 // ParseStates reads a file of states. All that is wrong is reported at once. A file without
-// a document is one without states.
+// a document is one without states. data must not be changed any more.
 func ParseStates(path string, data []byte) *StateFile {
-	f := &StateFile{States: map[string]RuleState{}, Broken: map[string]bool{}}
+	f := &StateFile{Text: data, States: map[string]RuleState{}, Broken: map[string]bool{}, path: path}
 	if p, ok := checkBytes(path, data, Options{MaxBytes: MaxStateBytes}); !ok {
 		p.Hint = "a file of states is UTF-8 text of at most 4 MiB"
 		f.Problems = Problems{p}
@@ -52,6 +52,7 @@ func ParseStates(path string, data []byte) *StateFile {
 		return f
 	case len(nodes) == 0:
 		f.Complete = true
+		f.layout = cutStates(string(data), &yaml.Node{})
 		return f
 	case len(nodes) > 1:
 		r.errorf(nodes[1], "put all states into one", "file has more than one YAML document")
@@ -63,6 +64,9 @@ func ParseStates(path string, data []byte) *StateFile {
 	}
 	r.problems.sort()
 	f.Problems = r.problems.clipped()
+	if !f.Problems.Failed() {
+		f.layout = cutStates(string(data), nodes[0])
+	}
 	return f
 }
 
@@ -169,131 +173,4 @@ func (r *reader) timestamp(n *yaml.Node, key string) time.Time {
 		return time.Time{}
 	}
 	return at.UTC()
-}
-
-// EditStates returns the text of a file of states with other states of some rules; the zero
-// value is that of no entry. Comments, and all other entries, stay. A file that has
-// errors is not edited.
-func EditStates(path string, data []byte, edits map[string]RuleState) ([]byte, error) {
-	was := ParseStates(path, data)
-	if was.Problems.Failed() {
-		return nil, was.Problems
-	}
-	todo := make(map[string]RuleState, len(edits))
-	for id, s := range edits {
-		if old, ok := was.States[id]; ok != !s.IsZero() || ok && !old.Equal(s) {
-			todo[id] = s.Normal()
-		}
-	}
-	if len(todo) == 0 {
-		return data, nil
-	}
-	data, err := editStates(data, todo)
-	if err != nil {
-		return nil, fmt.Errorf("editing %s: %w", path, err)
-	}
-	// That it says what it should is not left to the YAML library.
-	now := ParseStates(path, data)
-	want := maps.Clone(was.States)
-	for id, s := range edits {
-		if want[id] = s; s.IsZero() {
-			delete(want, id)
-		}
-	}
-	if now.Problems.Failed() || !maps.EqualFunc(want, now.States, RuleState.Equal) {
-		return nil, fmt.Errorf("editing %s: this form of it can't be edited: %w", path, errors.Join(now.Problems, errors.New("simplify its comments and quotes")))
-	}
-	return data, nil
-}
-
-// editStates edits those that differ.
-func editStates(data []byte, edits map[string]RuleState) ([]byte, error) {
-	var doc yaml.Node
-	err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc)
-	if errors.Is(err, io.EOF) {
-		// Nothing but comments, which have no place in a tree.
-		root := &yaml.Node{Kind: yaml.MappingNode}
-		for _, id := range slices.Sorted(maps.Keys(edits)) {
-			root.Content = append(root.Content, scalar("!!str", id), stateNode(edits[id]))
-		}
-		text, err := encodeStates(root)
-		if data = bytes.TrimRight(data, "\n"); len(data) > 0 {
-			data = append(bytes.Clone(data), "\n\n"...) // so that they stay the file's, not the entry's
-		}
-		return slices.Concat(data, text), err
-	}
-	if err != nil {
-		return nil, err
-	}
-	root := doc.Content[0]
-	root.Style &^= yaml.FlowStyle
-	old := root.Content
-	root.Content = make([]*yaml.Node, 0, len(old)+2*len(edits))
-	known := make(map[string]bool, len(old)/2)
-	for i := 0; i+1 < len(old); i += 2 {
-		key, value := old[i], old[i+1]
-		known[key.Value] = true
-		s, edit := edits[key.Value]
-		switch {
-		case !edit:
-			root.Content = append(root.Content, key, value)
-		case !s.IsZero():
-			root.Content = append(root.Content, key, stateNode(s))
-		case i == 0 && doc.HeadComment == "":
-			doc.HeadComment = key.HeadComment // it may well be about the file
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(edits)) {
-		if !known[id] {
-			root.Content = append(root.Content, scalar("!!str", id), stateNode(edits[id]))
-		}
-	}
-	return encodeStates(&doc)
-}
-
-func encodeStates(n *yaml.Node) ([]byte, error) {
-	var out bytes.Buffer
-	encoder := yaml.NewEncoder(&out)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(n); err != nil {
-		return nil, err
-	}
-	if err := encoder.Close(); err != nil {
-		return nil, err
-	}
-	text := out.Bytes()
-	if bytes.Equal(text, []byte("{}\n")) || bytes.HasSuffix(text, []byte("\n{}\n")) {
-		text = bytes.TrimSuffix(text, []byte("{}\n"))
-	}
-	return text, nil
-}
-
-func stateNode(s RuleState) *yaml.Node {
-	n := &yaml.Node{Kind: yaml.MappingNode}
-	add := func(key, tag, value string) { n.Content = append(n.Content, scalar("!!str", key), scalar(tag, value)) }
-	add("state", "!!str", s.State.String())
-	if s.State == Clipped {
-		tag := "!!float"
-		if s.ConfidenceMax == math.Trunc(s.ConfidenceMax) {
-			tag = "!!int" // as it reads
-		}
-		add("confidence_max", tag, strconv.FormatFloat(s.ConfidenceMax, 'f', -1, 64))
-	}
-	if !s.ExpiresAt.IsZero() {
-		add("expires_at", "!!timestamp", s.ExpiresAt.Format(time.RFC3339Nano))
-	}
-	if s.Reason != "" {
-		add("reason", "!!str", s.Reason)
-	}
-	if s.SetBy != ByFile {
-		add("set_by", "!!str", s.SetBy)
-	}
-	if !s.SetAt.IsZero() {
-		add("set_at", "!!timestamp", s.SetAt.Format(time.RFC3339Nano))
-	}
-	return n
-}
-
-func scalar(tag, value string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: value}
 }

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-packages=(internal/agent internal/inotify internal/loader internal/require)
+packages=(internal/agent internal/inotify internal/loader internal/require internal/rules/wallclock)
 
 out=$1
 export CGO_ENABLED=0

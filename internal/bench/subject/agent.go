@@ -18,8 +18,10 @@ import (
 // Config says how the agent is run.
 type Config struct {
 	Program string
-	Rules   string // directory
-	Cgroup  string // that is watched; "" is the whole host
+	Rules   string                          // directory
+	State   string                          // directory of states of rules; "" is that of an agent that is installed
+	Cgroup  string                          // that is watched; "" is the whole host
+	Log     func(line string, at time.Time) // is given what the agent logs; may be nil
 }
 
 // Agent is an agent at work.
@@ -49,6 +51,9 @@ func Start(c Config) (*Agent, error) {
 	if c.Cgroup != "" {
 		a.cmd.Args = append(a.cmd.Args, "--cgroup", c.Cgroup)
 	}
+	if c.State != "" {
+		a.cmd.Args = append(a.cmd.Args, "--state", c.State)
+	}
 	stdout, err := a.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -63,8 +68,15 @@ func Start(c Config) (*Agent, error) {
 	}
 	ready := make(chan error, 1)
 	a.readers.Go(func() {
-		ready <- a.awaitReady(stderr, begin)
-		_, _ = io.Copy(io.Discard, stderr) // keeps the agent from blocking
+		log := bufio.NewReader(stderr)
+		ready <- a.awaitReady(log, begin)
+		if c.Log == nil {
+			_, _ = log.WriteTo(io.Discard) // keeps the agent from blocking
+			return
+		}
+		for line, err := log.ReadString('\n'); err == nil; line, err = log.ReadString('\n') {
+			c.Log(line, time.Now())
+		}
 	})
 	a.readers.Go(func() { a.readDetections(stdout) })
 	if err := <-ready; err != nil {
@@ -75,8 +87,7 @@ func Start(c Config) (*Agent, error) {
 	return a, nil
 }
 
-func (a *Agent) awaitReady(stderr io.Reader, begin time.Time) error {
-	lines := bufio.NewReader(stderr)
+func (a *Agent) awaitReady(lines *bufio.Reader, begin time.Time) error {
 	var said strings.Builder
 	for {
 		line, err := lines.ReadString('\n')

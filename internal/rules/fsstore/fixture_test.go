@@ -118,9 +118,11 @@ func (f *fixture) Restart(t testing.TB, meanwhile func()) *rules.Subscription {
 // brokenFile can be read and not written.
 type brokenFile struct{ stateFile }
 
-func (brokenFile) Edit(func([]byte) ([]byte, error)) error { return errBroken }
+func (brokenFile) Change(func(*rules.StateFile) (*rules.StateFile, error)) (*rules.StateFile, error) {
+	return nil, errBroken
+}
 
-func (brokenFile) Set(map[string]rules.RuleState) ([]byte, error) { return nil, errBroken }
+func (brokenFile) Set(map[string]rules.RuleState) (*rules.StateFile, error) { return nil, errBroken }
 
 var errBroken = errors.New("broken")
 
@@ -152,13 +154,18 @@ func statedConfig(t testing.TB, clock *storetest.Clock) Config {
 }
 
 func TestConformance(t *testing.T) {
-	stated := func(t *testing.T, clock *storetest.Clock) *fixture { return openStore(t, statedConfig(t, clock)) }
+	tests := 0 // each has a store of its own
+	stated := func(t *testing.T, clock *storetest.Clock) *fixture {
+		tests++
+		return openStore(t, statedConfig(t, clock))
+	}
 	t.Run("renamed into place", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return stated(t, clock) })
 	})
 	t.Run("written in place", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) storetest.Backend { return inPlace{stated(t, clock)} })
 	})
+	t.Logf("%d tests of the suite were run", tests)
 }
 
 // until looks again and again until something is so that makes no change.

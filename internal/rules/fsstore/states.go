@@ -55,8 +55,9 @@ func newStates(s *Store) *states {
 type stateFile interface {
 	Path() string
 	Read() (statefile.Content, error)
-	Edit(change func(old []byte) ([]byte, error)) error
-	Set(edits map[string]rules.RuleState) ([]byte, error)
+	Parse(data []byte) *rules.StateFile
+	Change(change func(old *rules.StateFile) (*rules.StateFile, error)) (*rules.StateFile, error)
+	Set(edits map[string]rules.RuleState) (*rules.StateFile, error)
 	Settled(content statefile.Content) bool
 	SetAside() (to string, err error)
 }
@@ -76,7 +77,7 @@ func (st *states) begin() error {
 		st.reject(st.problems(err))
 		return nil
 	}
-	parsed := rules.ParseStates(st.file.Path(), content.Data)
+	parsed := st.file.Parse(content.Data)
 	switch {
 	case parsed.Complete:
 		st.take(parsed, content.Time, author{}, true)
@@ -114,13 +115,13 @@ func (st *states) set(id string, state rules.RuleState, by string) error {
 		state = rules.RuleState{} // nothing was decided
 	}
 	state = state.Normal()
-	data, err := st.file.Set(map[string]rules.RuleState{id: state})
+	written, err := st.file.Set(map[string]rules.RuleState{id: state})
 	if err != nil {
 		return err
 	}
 	// With it comes what others have written, and was not read yet.
-	st.take(rules.ParseStates(st.file.Path(), data), now, author{id, by}, false)
-	st.last = data
+	st.take(written, now, author{id, by}, false)
+	st.last = written.Text
 	return nil
 }
 
@@ -143,7 +144,7 @@ func (st *states) refresh(final bool) bool {
 	if content.Exist {
 		st.aside = nil
 	}
-	st.take(rules.ParseStates(st.file.Path(), content.Data), content.Time, author{}, false)
+	st.take(st.file.Parse(content.Data), content.Time, author{}, false)
 	return true
 }
 
@@ -158,7 +159,7 @@ func (st *states) take(parsed *rules.StateFile, written time.Time, who author, f
 		return
 	}
 	s, now := st.store, st.cfg.Clock.Now()
-	next := make(map[string]rules.RuleState, len(parsed.States))
+	next := maps.Clone(parsed.States)
 	var expired []string
 	for id, state := range parsed.States {
 		old, spent := st.spent[id]
@@ -169,14 +170,15 @@ func (st *states) take(parsed *rules.StateFile, written time.Time, who author, f
 					state.SetAt = date // since then, whatever else was edited
 				}
 			}
+			next[id] = state
 		}
 		if spent && state.Equal(old) || state.ExpiredAt(now) {
 			st.spent[id] = state
 			expired = append(expired, id)
+			delete(next, id)
 			continue
 		}
 		delete(st.spent, id)
-		next[id] = state
 	}
 	for id := range st.spent {
 		if _, ok := parsed.States[id]; !ok && !parsed.Broken[id] {
@@ -188,18 +190,25 @@ func (st *states) take(parsed *rules.StateFile, written time.Time, who author, f
 			next[id] = state
 		}
 	}
-	var changes []rules.Change
-	ids := maps.Clone(next)
-	maps.Copy(ids, s.states)
-	if first {
-		maps.Copy(ids, st.spent)
-	}
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		state, was := next[id], s.states[id]
-		_, spent := st.spent[id]
-		if state.Equal(was) && (!first || !spent) {
-			continue
+	var changed []string
+	for id, state := range next {
+		if !state.Equal(s.states[id]) {
+			changed = append(changed, id)
 		}
+	}
+	for id := range s.states {
+		if _, ok := next[id]; !ok {
+			changed = append(changed, id)
+		}
+	}
+	if first {
+		changed = slices.AppendSeq(changed, maps.Keys(st.spent))
+	}
+	slices.Sort(changed)
+	var changes []rules.Change
+	for _, id := range changed {
+		state := next[id]
+		_, spent := st.spent[id]
 		by := cmp.Or(state.SetBy, rules.ByFile)
 		switch {
 		case id == who.id:
@@ -241,14 +250,13 @@ func (st *states) expire() {
 
 // sweep removes what has expired from the file.
 func (st *states) sweep() {
-	err := st.file.Edit(func(old []byte) ([]byte, error) {
-		parsed := rules.ParseStates(st.file.Path(), old)
-		if parsed.Problems.Failed() {
+	_, err := st.file.Change(func(old *rules.StateFile) (*rules.StateFile, error) {
+		if old.Problems.Failed() {
 			return old, nil // when it is correct again
 		}
 		edits := map[string]rules.RuleState{}
 		for id, spent := range st.spent {
-			state, ok := parsed.States[id]
+			state, ok := old.States[id]
 			if state.SetAt.IsZero() {
 				state.SetAt = spent.SetAt
 			}
@@ -256,7 +264,7 @@ func (st *states) sweep() {
 				edits[id] = rules.RuleState{}
 			}
 		}
-		return rules.EditStates(st.file.Path(), old, edits)
+		return old.Edit(edits)
 	})
 	if err != nil {
 		st.log.Warn("expired states stay in their file, without effect", "file", st.file.Path(), "error", err)

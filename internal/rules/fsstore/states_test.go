@@ -283,6 +283,28 @@ func TestExpiredEntry(t *testing.T) {
 	}
 }
 
+// TestExpiredEntryThatStays, since the file can't be written: it does not come back with the clock,
+// whatever else is edited, until it is another one.
+func TestExpiredEntryThatStays(t *testing.T) {
+	s := startStated(t, unchanged)
+	entry := "R1: {state: disabled, expires_at: " + s.clock.Now().Add(time.Minute).Format(time.RFC3339) + "}\n"
+	s.write(t, entry)
+	storetest.Expect(t, s.sub, "state R1 disabled by file")
+	s.Break(t, true)
+	s.clock.Pass(time.Minute)
+	storetest.Expect(t, s.sub, "state R1 enabled by expiry")
+	s.clock.Step(-time.Hour)
+	s.write(t, entry+"R2: {state: disabled}\n")
+	storetest.Expect(t, s.sub, "state R2 disabled by file")
+	if got := s.State("R1"); !got.IsZero() {
+		t.Errorf("it has come back: %+v", got)
+	}
+	s.write(t, strings.Replace(entry, "}", ", reason: anew}", 1)+"R2: {state: disabled}\n")
+	storetest.Expect(t, s.sub, "state R1 disabled by file")
+	s.Break(t, false)
+	s.quiet(t)
+}
+
 // TestReadOnly sets states where nothing can be written.
 func TestReadOnly(t *testing.T) {
 	require.Root(t)

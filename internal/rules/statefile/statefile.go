@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,9 @@ const Name = "states.yaml"
 type File struct {
 	dir string
 	ops ops
+
+	mu     sync.Mutex       // guards what follows
+	parsed *rules.StateFile // the last one; nil if there is none
 }
 
 // ops are the steps that can fail; tests replace them.
@@ -83,12 +87,13 @@ func (f *File) Read() (Content, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return Content{}, fmt.Errorf("reading %s: it is not a file", f.Path())
 	}
-	data, err := io.ReadAll(io.LimitReader(file, rules.MaxStateBytes+1))
-	if err != nil {
+	var data bytes.Buffer
+	data.Grow(int(min(st.Size, rules.MaxStateBytes)) + bytes.MinRead) // so that it need not grow
+	if _, err := data.ReadFrom(io.LimitReader(file, rules.MaxStateBytes+1)); err != nil {
 		return Content{}, fmt.Errorf("reading the states of rules: %w", err)
 	}
 	return Content{
-		Data: data, Exist: true, Time: time.Unix(st.Mtim.Unix()),
+		Data: data.Bytes(), Exist: true, Time: time.Unix(st.Mtim.Unix()),
 		mode: fs.FileMode(st.Mode & 0o777), uid: st.Uid, gid: st.Gid,
 	}, nil
 }
@@ -157,14 +162,39 @@ func (f *File) Edit(change func(old []byte) ([]byte, error)) error {
 	})
 }
 
-// Set changes the states of some rules, the zero value being that of no entry, and returns the
-// new content.
-func (f *File) Set(edits map[string]rules.RuleState) (data []byte, err error) {
-	err = f.Edit(func(old []byte) ([]byte, error) {
-		data, err = rules.EditStates(f.Path(), old, edits)
-		return data, err
+// Parse parses what the file has. What it has in common with the last time is not read again.
+func (f *File) Parse(data []byte) *rules.StateFile {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.parsed == nil {
+		f.parsed = rules.ParseStates(f.Path(), data)
+	} else {
+		f.parsed = f.parsed.Reparse(data)
+	}
+	return f.parsed
+}
+
+// Change is Edit of what the file says. It returns what it says then.
+func (f *File) Change(change func(old *rules.StateFile) (*rules.StateFile, error)) (*rules.StateFile, error) {
+	var next *rules.StateFile
+	err := f.Edit(func(old []byte) (_ []byte, err error) {
+		if next, err = change(f.Parse(old)); err != nil {
+			return nil, err
+		}
+		return next.Text, nil
 	})
-	return data, err
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.parsed = next
+	return next, nil
+}
+
+// Set changes the states of some rules, the zero value being that of no entry.
+func (f *File) Set(edits map[string]rules.RuleState) (*rules.StateFile, error) {
+	return f.Change(func(old *rules.StateFile) (*rules.StateFile, error) { return old.Edit(edits) })
 }
 
 // SetAside gives the file another name, and returns that.

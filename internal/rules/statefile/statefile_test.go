@@ -150,6 +150,30 @@ func TestConcurrentEdits(t *testing.T) {
 	}
 }
 
+// TestWhatOthersWrote is in what is parsed next, and an edit is one of that.
+func TestWhatOthersWrote(t *testing.T) {
+	f := In(t.TempDir())
+	parse := func() *rules.StateFile { return f.Parse([]byte(content(t, f))) }
+	for i := range 5 {
+		id := fmt.Sprint("R", i)
+		written, err := f.Set(map[string]rules.RuleState{id: {State: rules.Disabled, SetBy: "x"}})
+		must(t, err)
+		if parse() != written {
+			t.Error("what was written is parsed again")
+		}
+		must(t, os.WriteFile(f.Path(), append(written.Text, fmt.Sprintf("# theirs\nO%d: {state: disabled}\n", i)...), 0o600))
+		if got := len(parse().States); got != 2*i+2 {
+			t.Errorf("%d states, want %d", got, 2*i+2)
+		}
+	}
+	broken := errors.New("broken")
+	f.ops.syncDir = func(*os.File) error { return broken }
+	before := parse()
+	if _, err := f.Set(map[string]rules.RuleState{"R0": {}}); !errors.Is(err, broken) || parse() != before {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestSavedInPlace: who saves in place has emptied the file, and not written it yet.
 func TestSavedInPlace(t *testing.T) {
 	f := In(t.TempDir())
@@ -214,6 +238,12 @@ func TestSetAside(t *testing.T) {
 	}
 	if _, err := f.SetAside(); err == nil {
 		t.Error("nothing was set aside")
+	}
+	must(t, os.WriteFile(f.Path(), nil, 0o600))
+	broken := errors.New("broken")
+	f.ops.syncDir = func(*os.File) error { return broken }
+	if _, err := f.SetAside(); !errors.Is(err, broken) {
+		t.Errorf("got %v, without knowing that it lasts", err)
 	}
 }
 

@@ -252,6 +252,13 @@ func expiry(t *testing.T, b Backend, clock *Clock) {
 	clock.Pass(time.Minute)
 	Expect(t, sub, "state R2 enabled by expiry")
 	Quiet(t, b, sub)
+	for i, id := range []string{"R3", "R1", "R2"} {
+		set(t, b, id, rules.RuleState{State: rules.Disabled, ExpiresAt: clock.Now().Add(time.Duration(i+1) * time.Minute)}, "alice")
+	}
+	clock.Step(time.Hour) // over all of them: in the order of their times
+	Expect(t, sub, "state R3 disabled by alice", "state R1 disabled by alice", "state R2 disabled by alice",
+		"state R3 enabled by expiry", "state R1 enabled by expiry", "state R2 enabled by expiry")
+	Quiet(t, b, sub)
 	b.Restart(t, func() {})
 	for _, id := range []string{"R1", "R2", "R3"} {
 		wantState(t, b, id, rules.RuleState{})
