@@ -43,6 +43,10 @@ func TestGitCheckoutOfAThousandFiles(t *testing.T) {
 	wantEach(t, got, files, 1)
 	f.Put(t, "fence.yml", storetest.Text("FENCE", 1))
 	storetest.Expect(t, sub, "definition FENCE v1")
+	if got := f.Problems(); got != nil {
+		t.Errorf("problems are %+v", got)
+	}
+	f.wantLog(t)
 }
 
 func wantEach(t *testing.T, got map[string]int, files, version int) {

@@ -72,7 +72,7 @@ var toolEdits = map[string]string{
 	"emacs in batch":          `emacs --batch a.yml --eval '(progn (search-forward "rule_version: 1") (delete-char -1) (insert "2") (save-buffer))'`,
 	"redirection":             `text=$(cat ../new/a.yml); echo "$text" > a.yml`,
 	"redirection in pieces":   `text=$(cat ../new/a.yml); echo "$text" | while IFS= read -r line; do echo "$line"; done > a.yml`,
-	"touch, then redirection": `text=$(cat ../new/a.yml); touch a.yml; echo "$text" > a.yml`,
+	"touch and redirection":   `text=$(cat ../new/a.yml); touch a.yml; echo "$text" > a.yml`,
 	"tee":                     `tee a.yml < ../new/a.yml`,
 	"dd over":                 `dd if=../new/a.yml of=a.yml bs=16`,
 	"dd in place":             `dd if=../new/a.yml of=a.yml bs=16 conv=notrunc`,
@@ -106,27 +106,30 @@ var toolEdits = map[string]string{
 var released = time.Unix(1_700_000_000, 0)
 
 func TestToolsMakeOneChange(t *testing.T) {
-	for name, script := range toolEdits {
-		t.Run(name, func(t *testing.T) {
-			f := start(t, endless, two())
-			for word := range strings.FieldsSeq(script) {
-				if word == "vim" || word == "emacs" || word == "rsync" {
-					require.Tool(t, word)
-				}
-			}
-			fresh := filepath.Join(filepath.Dir(f.dir), "new")
-			must(t, os.Mkdir(fresh, 0o755))
-			fill(t, fresh, map[string]string{"a.yml": storetest.Text("R1", 2), "b.yml": storetest.Text("R2", 1)})
-			must(t, os.Chtimes(filepath.Join(fresh, "a.yml"), released, released))
-			sub := f.Changes()
-			f.run(t, "sh", "-ec", script)
-			storetest.Expect(t, sub, "definition R1 v2")
-			f.undisturbed(t, sub, "R1v2 R2v1")
-		})
+	for name := range toolEdits {
+		t.Run(name, func(t *testing.T) { start(t, endless, two()).editedBy(t, name) })
 	}
 }
 
-// TestFromAnotherFileSystem: mv can't rename then, and copies.
+// editedBy edits the rules R1 and R2 of a fixture in one of the ways of toolEdits.
+func (f *fixture) editedBy(t *testing.T, name string) {
+	script := toolEdits[name]
+	for word := range strings.FieldsSeq(script) {
+		if word == "vim" || word == "emacs" || word == "rsync" {
+			require.Tool(t, word)
+		}
+	}
+	fresh := filepath.Join(filepath.Dir(f.dir), "new")
+	must(t, os.Mkdir(fresh, 0o755))
+	fill(t, fresh, map[string]string{"a.yml": storetest.Text("R1", 2), "b.yml": storetest.Text("R2", 1)})
+	must(t, os.Chtimes(filepath.Join(fresh, "a.yml"), released, released))
+	sub := f.Changes()
+	f.run(t, "sh", "-ec", script)
+	storetest.Expect(t, sub, "definition R1 v2")
+	f.undisturbed(t, sub, "R1v2 R2v1")
+}
+
+// TestMoveFromAnotherFileSystem: mv can't rename then, and copies.
 func TestMoveFromAnotherFileSystem(t *testing.T) {
 	f := start(t, endless, two())
 	outside, err := os.MkdirTemp("/dev/shm", "bittern")
