@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,10 +76,8 @@ func TestLimitWhileWatching(t *testing.T) {
 	must(t, os.Rename(f.dir, f.dir+".old"))
 	must(t, os.Mkdir(f.dir, 0o700))
 	fill(t, f.dir, map[string]string{"a.yml": storetest.Text("R1", 2), "b.yml": storetest.Text("R2", 1)})
-	storetest.Expect(t, sub, "rejected") // that it is away, or that it can't be watched
-	for f.Health() == nil || !strings.Contains(f.Health().Error(), "limit user.max_inotify_watches = ") {
-		runtime.Gosched() // it is tried again and again
-	}
+	storetest.Expect(t, sub, "rejected")               // that it is away, or that it can't be watched
+	becomes(t, f, "limit user.max_inotify_watches = ") // it is tried again and again
 	storetest.WantLive(t, f, "R1v1 R2v1")
 	if text := storetest.ProblemsOf(f, f.dir).Problems.Error(); !strings.Contains(text, "limit user.max_inotify_watches = ") {
 		t.Errorf("problem is %q", text)

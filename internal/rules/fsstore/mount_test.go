@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,7 +50,7 @@ func unmount(t *testing.T, dir string) {
 func mounted(t *testing.T) *fixture {
 	t.Helper()
 	mount(t, "tmpfs", "/mnt", "tmpfs", 0, "size=1m")
-	cfg := config("/mnt/rules", brief)
+	cfg := config("/mnt/rules", endless)
 	cfg.Rescan = time.Millisecond
 	must(t, os.Mkdir(cfg.Dir, 0o700))
 	mount(t, "tmpfs", cfg.Dir, "tmpfs", 0, "size=1m")
@@ -75,10 +76,14 @@ func TestUnmounted(t *testing.T) {
 		unmount(t, f.dir)
 		gone(t, f, sub, fmt.Sprintf("R1v%d R2v1", version-1))
 		wantUnhealthy(t, f, "rules directory is empty since something was mounted or unmounted")
+		before := f.Stats().Missed
 		mount(t, "tmpfs", f.dir, "tmpfs", 0, "size=1m")
-		fill(t, f.dir, map[string]string{"a.yml": storetest.Text("R1", version), "b.yml": storetest.Text("R2", 1)})
+		for version == 3 && f.Stats().Missed == before {
+			runtime.Gosched() // until it is seen that this is another one, which is empty as well
+		}
+		fill(t, f.dir, map[string]string{"b.yml": storetest.Text("R2", 1)})
+		fill(t, f.dir, map[string]string{"a.yml": storetest.Text("R1", version)})
 		storetest.Expect(t, sub, fmt.Sprintf("definition R1 v%d", version))
-		storetest.Quiet(t, inPlace{f}, sub)
 		must(t, f.Health())
 	}
 }
@@ -88,7 +93,8 @@ func TestUnmountedOverOtherRules(t *testing.T) {
 	if !ownMounts(t) {
 		return
 	}
-	dir := filepath.Join(t.TempDir(), "rules")
+	mount(t, "tmpfs", "/mnt", "tmpfs", 0, "size=1m") // where nothing happens, so that only the store can be in the way
+	dir := "/mnt/rules"
 	must(t, os.Mkdir(dir, 0o700))
 	fill(t, dir, map[string]string{"a.yml": storetest.Text("R1", 1), "b.yml": storetest.Text("R2", 1)})
 	mount(t, "tmpfs", dir, "tmpfs", 0, "size=1m")
@@ -97,7 +103,7 @@ func TestUnmountedOverOtherRules(t *testing.T) {
 	sub := f.Changes()
 	unmount(t, dir) // without a rescan: this makes an event
 	storetest.Expect(t, sub, "definition R1 v1", "definition R2 v1", "deleted R3")
-	storetest.Quiet(t, f, sub)
+	storetest.Quiet(t, inPlace{f}, sub)
 }
 
 // TestMountsWithoutEvents mounts over the rules, and takes them away while somebody still uses them.

@@ -39,6 +39,10 @@ const (
 	stepMost  = 10 * time.Second
 )
 
+// doubtLeast is how long a finding that is in doubt has to stay the same. A writer
+// that waits for a processor has no event made by then either.
+const doubtLeast = 10 * time.Second
+
 // drainMost is how many reads of events one look may take in.
 const drainMost = 16
 
@@ -46,7 +50,7 @@ func newPatrol(interval time.Duration, now time.Time) *patrol {
 	if interval <= 0 {
 		return nil
 	}
-	p := &patrol{interval: interval, doubts: map[string]doubt{}, while: max(interval, stepLeast)}
+	p := &patrol{interval: interval, doubts: map[string]doubt{}, while: max(interval, doubtLeast)}
 	p.step, p.batch = pace(interval, 0)
 	p.due = now.Add(p.step)
 	return p
