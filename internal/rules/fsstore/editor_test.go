@@ -161,7 +161,7 @@ func TestFilesThatAreOnlyLinkedIn(t *testing.T) {
 }
 
 func TestNamesThatAreNotRuleFilesCostNothing(t *testing.T) {
-	names := []string{"a.yml~", ".a.yml.swp", "#a.yml#", "4913", "a.yml.tmp", "a b.yml", "a.YML", ".yml", ".yaml", "ä.yml", "a.yml\n", "a.json", "yml"}
+	names := []string{"a.yml~", ".a.yml.swp", ".a.yml", ".#a.yml", ".ansible_tmp0a.yml", "a.new.yml", "#a.yml#", "4913", "a.yml.tmp", "a b.yml", "a.YML", ".yml", ".yaml", "ä.yml", "a.yml\n", "a.json", "yml"}
 	cfg := config(t.TempDir(), brief)
 	var parsed []string
 	parse := cfg.Parse
