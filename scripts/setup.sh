@@ -73,6 +73,9 @@ check_go() {
 test_packages() {
 	needs git git 'the tests run git checkout on a rules directory'
 	needs vim vim 'the tests save rule files with vim'
+	needs nano nano 'the tests save rule files with nano'
+	needs emacs emacs-nox 'the tests save rule files with emacs'
+	needs rsync rsync 'the tests copy rule files with rsync'
 	needs gcc gcc "the race detector and 'make race' need a C compiler, and so does spin"
 	needs /usr/include/stdlib.h libc6-dev "the race detector and 'make race' need the C library's headers"
 	needs clang-19 clang-19 "compiles the BPF programs for 'make generate' and 'make drift'"

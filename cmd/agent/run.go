@@ -24,8 +24,10 @@ standard output as one line; the log goes to standard error. Where records of
 events were lost, a gap record says so in their place.
 
 The rules directory is watched: save, add, remove or rename a rule file, and the
-change is live at once. A file that is wrong changes nothing: the log says what is
-wrong with file, line and column, and the last good version of the rule stays live.
+change is live at once. An edit that makes no event, such as one of the target of
+a symbolic link, is found within the time of --rescan. A file that is wrong
+changes nothing: the log says what is wrong with file, line and column, and the
+last good version of the rule stays live.
 
 Rules that have a state, see "bittern state", are disabled or clipped from the start, or
 as soon as the state is set.
@@ -70,6 +72,7 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	cfg := agent.Config{
 		Rules:  func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
 		States: statesDir(s),
+		Rescan: s.rescan,
 		Kernel: loader.Config{Cgroup: s.cgroup, Slots: s.slots, RingBytes: s.ringBytes, Log: log.With("component", "kernel")},
 		Keep:   s.keep,
 		Output: a.out,

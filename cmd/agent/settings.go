@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -33,6 +34,7 @@ type settings struct {
 	config    string
 	rules     string // "" is the default, see rulesDir
 	state     string
+	rescan    time.Duration
 	output    string
 	cgroup    string
 	pins      string
@@ -51,6 +53,7 @@ func newSettings(p paths) *settings {
 	f.StringVar(&s.config, "config", "", "configuration `file` (default "+p.config+" if it exists)")
 	f.StringVar(&s.rules, "rules", "", "`directory` of rule files (default "+p.rules+" if it exists, else the shipped rules in the state directory)")
 	f.StringVar(&s.state, "state", p.state, "`directory` for what Bittern keeps")
+	f.Var(newSpan(&s.rescan, 5*time.Minute), "rescan", "`time` in which all rule files are read once more, for edits that make no event; 0 is never")
 	f.Var(newChoice(&s.output, "auto", "auto", "text", "json"), "output", "`form` of detections: text, json, or auto: text on a terminal, else json")
 	f.StringVar(&s.cgroup, "cgroup", "", "watch only processes of this cgroup v2 `directory` and those below it")
 	f.StringVar(&s.pins, "pins", p.pins, "`directory` of the BPF file system for what goes on when the agent is killed, until it runs again; "+noPins+" is none")
@@ -199,5 +202,39 @@ func (w *whole) Set(value string) error {
 		return errors.New("want a whole number")
 	}
 	*w.value = n
+	return nil
+}
+
+// span is a flag with a time that something takes, or 0.
+type span struct{ value *time.Duration }
+
+// spanLeast keeps a typing error from making the agent do nothing else.
+const spanLeast = time.Second
+
+func newSpan(value *time.Duration, fallback time.Duration) *span {
+	*value = fallback
+	return &span{value}
+}
+
+func (s *span) Type() string { return "duration" }
+
+// String leaves out what is zero at the end: 5m for 5m0s.
+func (s *span) String() string {
+	text := s.value.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func (s *span) Set(value string) error {
+	d, err := time.ParseDuration(value)
+	if err != nil || d != 0 && d < spanLeast {
+		return fmt.Errorf("want a time such as 90s or 5m, at least %v, or 0", spanLeast)
+	}
+	*s.value = d
 	return nil
 }

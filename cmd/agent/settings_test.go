@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -60,5 +61,23 @@ func TestPrecedence(t *testing.T) {
 	}
 	if s.logLevel != "debug" || s.slots != 128 || s.output != "text" || s.state != "default" {
 		t.Errorf("flag %s, environment %d, file %s, default %s", s.logLevel, s.slots, s.output, s.state)
+	}
+}
+
+func TestSpan(t *testing.T) {
+	var d time.Duration
+	s := newSpan(&d, time.Hour)
+	for value, want := range map[string]string{"0": "0s", "300s": "5m", "90m": "1h30m", "2h": "2h", "1.5s": "1.5s", "1h0m1s": "1h0m1s", "10s": "10s", "20m": "20m"} {
+		if err := s.Set(value); err != nil || s.String() != want {
+			t.Errorf("%s is %s, %v; want %s", value, s, err, want)
+		}
+		if err := s.Set(s.String()); err != nil || s.String() != want {
+			t.Errorf("%s does not read itself: %v", want, err)
+		}
+	}
+	for _, value := range []string{"", "5", "-5m", "999ms", "never"} {
+		if err := s.Set(value); err == nil {
+			t.Errorf("%q is %v", value, d)
+		}
 	}
 }

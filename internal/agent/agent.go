@@ -26,6 +26,9 @@ var ErrStopped = errors.New("agent is stopped")
 // lossPoll is how often the loss counters are read.
 const lossPoll = time.Second
 
+// healthPoll is how often the store is asked how it is.
+const healthPoll = time.Second
+
 // Agent is one detection agent. Its methods are safe for use by several
 // goroutines.
 type Agent struct {
@@ -148,6 +151,11 @@ func (a *Agent) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
+	a.others.Go(func() {
+		ticker := time.NewTicker(healthPoll)
+		defer ticker.Stop()
+		watchHealth(a.store.Health, a.cfg.Log.With("component", "health"), ticker.C, a.quit)
+	})
 	a.report(c.summary(), time.Since(a.began))
 	// Compiling all rules and finding hooks takes several times the memory that is kept.
 	a.kernel.Rest()
@@ -162,7 +170,7 @@ func (a *Agent) open(catalogue *attack.Catalogue) error {
 	opening.Go(func() { a.kernel, kernelErr = loader.Load(a.cfg.Kernel) })
 	opening.Go(func() {
 		if a.rulesDir, rulesErr = a.cfg.Rules(); rulesErr == nil {
-			rulesErr = a.openStore(fsstore.Config{Dir: a.rulesDir, States: a.cfg.States, Parse: Parser(catalogue), Logger: a.cfg.Log})
+			rulesErr = a.openStore(fsstore.Config{Dir: a.rulesDir, States: a.cfg.States, Parse: Parser(catalogue), Rescan: a.cfg.Rescan, Logger: a.cfg.Log})
 		}
 	})
 	opening.Wait()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"bittern/internal/loader"
 )
@@ -15,6 +16,8 @@ type Config struct {
 	Rules func() (dir string, err error)
 	// States is the directory of the states of rules; "" for none.
 	States string
+	// Rescan is how long it takes to read all rule files once more, for what events don't tell; 0 for never.
+	Rescan time.Duration
 	Kernel loader.Config // its Log may be left out
 	Output io.Writer     // detections and gap records, and nothing else
 	Format Format

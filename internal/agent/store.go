@@ -21,6 +21,8 @@ type Store interface {
 	Subscribe() ([]rules.Stated, *rules.Subscription)
 	// Problems is what is wrong at present.
 	Problems() []rules.SourceProblems
+	// Health is nil while edits take effect. It waits for nobody.
+	Health() error
 	Close() error
 }
 

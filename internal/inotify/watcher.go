@@ -17,13 +17,13 @@ import (
 // Masks for AddDir.
 const (
 	// Entries is for a directory whose files are read: all that can give a name
-	// new content, or take it away, and the end of the directory itself. Neither
-	// opening nor reading files makes events.
-	Entries uint32 = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM |
+	// new content, take it away, or permit to read it, and the end of the directory
+	// itself. Neither opening nor reading files makes events.
+	Entries uint32 = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_ATTRIB |
 		unix.IN_CREATE | unix.IN_DELETE | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
 	// Names is for a directory of which only the names matter, such as the
 	// ancestors of a path: writing to its files makes no events.
-	Names = Entries &^ unix.IN_CLOSE_WRITE
+	Names = Entries &^ (unix.IN_CLOSE_WRITE | unix.IN_ATTRIB)
 )
 
 // bufferBytes holds about 1,300 records with names of usual length, so that a

@@ -1,13 +1,14 @@
 // Package require says what a test needs from the machine it runs on. A need
 // that is not met skips the test with the reason, or fails it if the
 // environment variable BITTERN_REQUIRE, a comma-separated list of needs, names
-// it: root, bpf, lsm, module, kexec, ia32, iouring, clock, build, db, vm, browser, shared. CI sets it, so that a test which
+// it: root, bpf, lsm, module, kexec, ia32, iouring, clock, build, tool, db, vm, browser, shared. CI sets it, so that a test which
 // silently stopped running is noticed.
 package require
 
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -30,6 +31,16 @@ func Root(t T) {
 	if id := os.Geteuid(); id != 0 {
 		unmet(t, "root", fmt.Errorf("the test runs as user id %d", id))
 	}
+}
+
+// Tool needs a program that scripts/setup.sh test installs, and returns its path.
+func Tool(t T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		unmet(t, "tool", fmt.Errorf("looking for a program: %w", err))
+	}
+	return path
 }
 
 // DB needs Postgres, at the address that BITTERN_TEST_DB gives, and returns

@@ -50,6 +50,17 @@ func TestMetNeedReturnsItsValue(t *testing.T) {
 	}
 }
 
+func TestToolIsLookedFor(t *testing.T) {
+	t.Setenv(Variable, "tool")
+	r := &recorder{}
+	if got := Tool(r, "sh"); got == "" || r.outcome != "" {
+		t.Errorf("Tool returned %q, outcome %q", got, r.outcome)
+	}
+	if Tool(r, "no-such-tool"); !strings.HasPrefix(r.outcome, "fail: needs tool") {
+		t.Errorf("got %q", r.outcome)
+	}
+}
+
 func TestBPFIsTried(t *testing.T) {
 	Root(t)
 	BPF(t)

@@ -36,6 +36,10 @@ type Config struct {
 	// five minutes.
 	HoldLong time.Duration
 
+	// Rescan is how long it takes to read all files once more, a few at a time, for what
+	// events don't tell; 0 means that this is not done.
+	Rescan time.Duration
+
 	// States is the directory of the file of states, see package statefile. It is made when
 	// a state is set. "" means that states can't be set.
 	States string
@@ -45,6 +49,8 @@ type Config struct {
 	// newWatcher is inotify.New; tests replace it to inject faults.
 	newWatcher      func() (watcher, error)
 	newStateWatcher func() (watcher, error)
+	// stuck replaces stuckAfter in tests.
+	stuck time.Duration
 }
 
 // watcher is the part of inotify.Watcher that the store uses.
@@ -76,6 +82,9 @@ func (c Config) Validate() error {
 	if c.MaxBytes < 0 {
 		errs = append(errs, fmt.Errorf("file size limit %d is negative", c.MaxBytes))
 	}
+	if c.Rescan < 0 {
+		errs = append(errs, fmt.Errorf("time of a rescan %v is negative", c.Rescan))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("configuring rule store: %w", err)
 	}
@@ -100,6 +109,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.newStateWatcher == nil {
 		c.newStateWatcher = func() (watcher, error) { return inotify.New() }
+	}
+	if c.stuck == 0 {
+		c.stuck = stuckAfter
 	}
 	if c.Clock == nil {
 		c.Clock = wallclock.System{}

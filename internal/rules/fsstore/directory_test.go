@@ -1,8 +1,10 @@
 package fsstore
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -43,6 +45,23 @@ func TestDirectoryRenamedAwayAndReplaced(t *testing.T) {
 	storetest.Quiet(t, f, sub)
 	if got := f.Problems(); got != nil {
 		t.Errorf("problems %+v remain", got)
+	}
+}
+
+func TestDirectoryRenamedAwayAndBack(t *testing.T) {
+	f := start(t, brief, two())
+	sub := f.Changes()
+	for version := 1; version <= 3; version++ {
+		must(t, os.Rename(f.dir, f.dir+".away"))
+		gone(t, f, sub, fmt.Sprintf("R1v%d R2v1", version))
+		if err := f.Health(); err == nil || !strings.Contains(err.Error(), f.dir+" is not watched: rules directory is gone") {
+			t.Errorf("health is %v", err)
+		}
+		fill(t, f.dir+".away", map[string]string{"a.yml": storetest.Text("R1", version+1)})
+		must(t, os.Rename(f.dir+".away", f.dir))
+		storetest.Expect(t, sub, fmt.Sprintf("definition R1 v%d", version+1))
+		storetest.Quiet(t, f, sub)
+		must(t, f.Health())
 	}
 }
 
@@ -101,8 +120,23 @@ func TestAncestorReplaced(t *testing.T) {
 // TestLinkSwitched switches a symbolic link on the way to the directory, as
 // deployers do with releases: by an atomic rename of another link over it.
 func TestLinkSwitched(t *testing.T) {
-	for _, below := range []string{"", "rules"} {
-		t.Run("below link: "+below, func(t *testing.T) {
+	byRename := func(to, link string) error {
+		return errors.Join(os.Symlink(to, link+".new"), os.Rename(link+".new", link))
+	}
+	byTool := func(args ...string) func(to, link string) error {
+		return func(to, link string) error {
+			return exec.CommandContext(t.Context(), "ln", append(args, to, link)...).Run()
+		}
+	}
+	for _, c := range []struct {
+		name, below string
+		switchLink  func(to, link string) error
+	}{
+		{"the directory", "", byRename}, {"above the directory", "rules", byRename},
+		{"by ln -sfn", "", byTool("-sfn")}, {"by ln -sfT above", "rules", byTool("-sfT")},
+	} {
+		below, switchLink := c.below, c.switchLink
+		t.Run(c.name, func(t *testing.T) {
 			top := t.TempDir()
 			for version := 1; version <= 3; version++ {
 				dir := filepath.Join(top, fmt.Sprint("v", version), below)
@@ -115,8 +149,7 @@ func TestLinkSwitched(t *testing.T) {
 			sub := f.Changes()
 			before := watches(t)
 			for version := 2; version <= 3; version++ {
-				must(t, os.Symlink(fmt.Sprint("v", version), link+".new"))
-				must(t, os.Rename(link+".new", link))
+				must(t, switchLink(fmt.Sprint("v", version), link))
 				storetest.Expect(t, sub, fmt.Sprintf("definition R1 v%d", version))
 				storetest.Quiet(t, f, sub)
 			}
@@ -187,30 +220,6 @@ func TestConfigMap(t *testing.T) {
 	}
 	storetest.Quiet(t, f, sub)
 	storetest.WantLive(t, f, "R1v4 R3v1")
-}
-
-func TestThingsThatAreNoFiles(t *testing.T) {
-	f := start(t, brief, nil)
-	sub := f.Changes()
-	for _, c := range []struct {
-		name, problem string
-		make          func(path string) error
-	}{
-		{"dir.yml", "is a directory", func(p string) error { return os.Mkdir(p, 0o700) }},
-		{"pipe.yml", "is a named pipe", func(p string) error { return unix.Mkfifo(p, 0o600) }},
-		{"device.yml", "is a character device", func(p string) error { return os.Symlink("/dev/null", p) }},
-		{"nowhere.yml", "leads nowhere", func(p string) error { return os.Symlink("nothing", p) }},
-		{"loop.yml", "too many levels", func(p string) error { return os.Symlink("loop.yml", p) }},
-		{"huge.yml", "the limit is 1048576", func(p string) error { return os.WriteFile(p, make([]byte, 1<<20+1), 0o600) }},
-	} {
-		must(t, c.make(f.file(c.name)))
-		storetest.Expect(t, sub, "rejected")
-		storetest.WantProblem(t, f, c.name, c.problem)
-	}
-	// A further event for the same thing is no news.
-	must(t, os.Rename(f.file("pipe.yml"), f.file("moved")))
-	must(t, os.Rename(f.file("moved"), f.file("pipe.yml")))
-	storetest.Quiet(t, f, sub)
 }
 
 func TestLinkInsideTheDirectory(t *testing.T) {

@@ -61,6 +61,9 @@ func TestOverflowLosesNothing(t *testing.T) {
 	storetest.Quiet(t, f, sub)
 }
 
+// storm is how many events are more than any queue of usual size holds.
+const storm = 50_000
+
 // TestStorm fills the kernel's real queue while the store is held up in Parse.
 func TestStorm(t *testing.T) {
 	data, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
@@ -73,30 +76,40 @@ func TestStorm(t *testing.T) {
 	}
 	cfg := config(t.TempDir(), brief)
 	fill(t, cfg.Dir, two())
-	entered, resume := make(chan struct{}), make(chan struct{})
-	parse, hold := cfg.Parse, sync.OnceFunc(func() { close(entered); <-resume })
+	f, resume := holding(t, cfg)
+	sub := f.Changes()
+	must(t, os.WriteFile(f.file("scratch0"), nil, 0o600))
+	for i := range max(storm, limit+4) / 2 { // each makes two events, with names that don't fit into one
+		f.Rename(t, fmt.Sprint("scratch", i%2), fmt.Sprint("scratch", (i+1)%2))
+	}
+	// None of these makes an event any more.
+	f.Put(t, "a.yml", storetest.Text("R1", 2))
+	f.Remove(t, "b.yml")
+	f.Put(t, "c.yml", storetest.Text("R3", 1))
+	resume()
+	storetest.Expect(t, sub, "definition HOLD v1", "definition R1 v2", "definition R3 v1", "deleted R2")
+	storetest.Quiet(t, f, sub)
+	f.wantLog(t, "INFO reading rules directory anew dir="+cfg.Dir+" reason=overflow")
+}
+
+// holding is a store that is held up in Parse, so that events wait in the kernel's queue, until resume is called.
+// It has then a rule HOLD.
+func holding(t *testing.T, cfg Config) (f *fixture, resume func()) {
+	t.Helper()
+	entered, resumed := make(chan struct{}), make(chan struct{})
+	parse, hold := cfg.Parse, sync.OnceFunc(func() { close(entered); <-resumed })
 	cfg.Parse = func(path string, data []byte) *rules.File {
 		if strings.HasSuffix(path, "hold.yml") {
 			hold()
 		}
 		return parse(path, data)
 	}
-	f := openStore(t, cfg)
-	sub := f.Changes()
+	f = openStore(t, cfg)
+	resume = sync.OnceFunc(func() { close(resumed) })
+	t.Cleanup(resume) // or Stop would wait for it
 	f.Put(t, "hold.yml", storetest.Text("HOLD", 1))
 	<-entered
-	for i := range limit/2 + 2 {
-		name := f.file(fmt.Sprint("scratch", i%2))
-		must(t, os.Mkdir(name, 0o700))
-		must(t, os.Remove(name))
-	}
-	// None of these makes an event any more.
-	f.Put(t, "a.yml", storetest.Text("R1", 2))
-	f.Remove(t, "b.yml")
-	f.Put(t, "c.yml", storetest.Text("R3", 1))
-	close(resume)
-	storetest.Expect(t, sub, "definition HOLD v1", "definition R1 v2", "definition R3 v1", "deleted R2")
-	storetest.Quiet(t, f, sub)
+	return f, resume
 }
 
 func TestWatchingIsTakenUpAfterAnError(t *testing.T) {

@@ -31,11 +31,12 @@ type fixture struct {
 	dir   string
 	stage string // a directory outside of dir, on the same file system
 	cfg   Config
+	log   *journal // nil if the test has a logger of its own
 }
 
 func config(dir string, grace time.Duration) Config {
 	return Config{
-		Dir: dir, DeleteGrace: grace, Logger: slog.New(slog.DiscardHandler),
+		Dir: dir, DeleteGrace: grace, Logger: slog.New(&journal{}),
 		Parse: func(path string, data []byte) *rules.File { return rules.Parse(path, data, rules.Options{}) },
 	}
 }
@@ -47,7 +48,8 @@ func openStore(t testing.TB, cfg Config) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
-	return &fixture{Store: s, dir: cfg.Dir, stage: t.TempDir(), cfg: cfg}
+	log, _ := cfg.Logger.Handler().(*journal)
+	return &fixture{Store: s, dir: cfg.Dir, stage: t.TempDir(), cfg: cfg, log: log}
 }
 
 // start opens a store over a new directory with the given files.

@@ -63,8 +63,8 @@ func (l *loop) take(work *dirty) {
 	h.work.add(work)
 }
 
-// look finds out whether the hold is there, and returns that.
-func (l *loop) look() bool {
+// lookForHold finds out whether the hold is there, and returns that.
+func (l *loop) lookForHold() bool {
 	h := l.held
 	var st unix.Stat_t
 	was := h.hold

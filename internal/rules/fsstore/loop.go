@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bittern/internal/inotify"
 	"bittern/internal/rules"
 )
@@ -21,7 +23,8 @@ type loop struct {
 	path  string // of the directory, absolute
 	w     watcher
 	root  *root
-	gone  bool // the directory is away
+	gone  bool // the directory is away, or taken to be
+	bare  bool // it is taken to be: there is one, of another mount and without files
 	ready bool // it was read once
 
 	held   *gathered      // nil unless a set is gathered, or waits
@@ -32,6 +35,7 @@ type loop struct {
 
 	vanished map[string]vanished // files whose rules are to be deleted, but not yet
 	busy     map[string]busy     // files to be looked at again, since they are being written
+	patrol   *patrol             // nil if there is none
 	through  map[string][]string // rule file -> names in the directory that it leads through
 	leading  map[string][]string // the reverse
 }
@@ -65,11 +69,12 @@ func (l *loop) begin() error {
 		return watchError(l.cfg.Dir, err)
 	}
 	l.ready = true
+	l.patrol = newPatrol(l.cfg.Rescan, time.Now())
 	l.log.Info("watching rules directory", "dir", l.cfg.Dir, "rules", len(l.store.Load()))
 	if exists(l.root.dir, HoldName) {
 		l.take(newDirty(time.Now()))
 		l.held.early = true
-		if l.look() {
+		if l.lookForHold() {
 			l.overdue()
 		}
 	}
@@ -82,8 +87,12 @@ func (l *loop) watch() error {
 	if err != nil {
 		return err
 	}
+	last := l.root
 	l.w, l.root = w, newRoot(l.path, w)
 	l.ahead, l.failed, l.redo = nil, nil, nil
+	if last != nil {
+		l.root.at = last.at
+	}
 	if !l.store.adopt(w) {
 		return ErrStopped
 	}
@@ -93,7 +102,7 @@ func (l *loop) watch() error {
 // end gives back what the loop has open.
 func (l *loop) end() {
 	if l.root != nil {
-		l.root.release()
+		l.root.leave()
 	}
 	if l.w != nil {
 		_ = l.w.Close() // it is read from no more
@@ -102,17 +111,25 @@ func (l *loop) end() {
 
 func (l *loop) run() {
 	for {
+		l.root.leave()
+		l.store.health.waits()
 		batch, err := l.next()
+		l.store.health.works()
 		switch {
 		case err == nil:
 			err = l.handle(batch)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			err = nil
 		}
+		if err == nil {
+			err = l.tick(time.Now())
+		}
+		if err == nil {
+			err = l.step(time.Now())
+		}
 		if err != nil && !l.recover(err) {
 			return
 		}
-		l.tick(time.Now())
 	}
 }
 
@@ -128,6 +145,14 @@ func (l *loop) next() (inotify.Batch, error) {
 	return l.w.Read(l.nextDue())
 }
 
+// queued returns what is queued now, in the order in which it happened.
+func (l *loop) queued() (inotify.Batch, error) {
+	if l.failed != nil || l.ahead != nil {
+		return l.next()
+	}
+	return l.w.TryRead()
+}
+
 // Delays between attempts to watch again after an error.
 const (
 	recoverFirst = 100 * time.Millisecond
@@ -137,6 +162,8 @@ const (
 // recover watches anew after an error, until it succeeds; false if the store
 // was stopped meanwhile. A store that has stopped watching must not look well.
 func (l *loop) recover(err error) bool {
+	l.root.leave()
+	l.store.health.waits()
 	for delay := recoverFirst; ; delay = min(2*delay, recoverMost) {
 		select {
 		case <-l.store.stop:
@@ -163,27 +190,28 @@ func (l *loop) recover(err error) bool {
 	}
 }
 
-// lost announces, once, that the directory can't be watched.
+// lost says that the directory can't be watched, and announces it once.
 func (l *loop) lost(message, hint string) {
 	problem := rules.Problem{Pos: rules.Position{File: l.cfg.Dir}, Message: message, Hint: hint}
 	clear(l.vanished)
 	clear(l.busy)
 	if l.held != nil {
-		l.look()
+		l.lookForHold()
 		l.held.again = time.Time{} // what it waits for, it waits for when the directory is back
 	}
-	if !l.gone {
-		l.gone = true
+	first := !l.gone
+	l.gone = true
+	if first {
 		l.log.Warn("rules directory lost, its rules stay live", "dir", l.cfg.Dir, "reason", message)
-		l.store.lose(rules.Change{Kind: rules.Rejected, Problems: rules.Problems{problem}, Seen: time.Now()})
 	}
+	l.store.lose(rules.Change{Kind: rules.Rejected, Problems: rules.Problems{problem}, Seen: time.Now()}, first)
 }
 
 // handle takes in what one read returned.
 func (l *loop) handle(batch inotify.Batch) error {
 	if halfRename(batch.Events) {
 		// The other half is queued already, if it is in a watched directory at all.
-		more, err := l.w.TryRead()
+		more, err := l.queued()
 		if err != nil {
 			return err
 		}
@@ -194,14 +222,19 @@ func (l *loop) handle(batch inotify.Batch) error {
 	if l.redo != nil {
 		work, l.redo = l.redo, nil
 	}
-	rearm, held := batch.Rescan&inotify.Overflow != 0, false
+	rearm, held := batch.Rescan&inotify.Overflow != 0 || !l.root.enter(), false
 	for _, e := range batch.Events {
 		rearm = rearm || l.root.concerns(e)
 		if !l.root.isDir(e) {
 			continue
 		}
 		held = held || e.Name == HoldName
+		if e.Mask&unix.IN_ATTRIB != 0 {
+			l.permitted(work, e.Name)
+			continue
+		}
 		if Accepts(e.Name) {
+			rearm = rearm || l.gone // it was there, and is not empty any more
 			work.event(e)
 		}
 		for _, name := range l.leading[e.Name] {
@@ -216,18 +249,35 @@ func (l *loop) handle(batch inotify.Batch) error {
 		if batch.Rescan != 0 {
 			l.log.Info("reading rules directory anew", "dir", l.cfg.Dir, "reason", batch.Rescan.String())
 		}
-		if err := l.rescan(work); !errors.Is(err, errGone) {
-			return err
-		}
-		return nil
+		return l.renew(work)
 	}
 	l.refresh(work)
+	return nil
+}
+
+// permitted takes in that the attributes of a file, or with "" of the directory,
+// are other ones. They matter only to what could not be read.
+func (l *loop) permitted(work *dirty, name string) {
+	for file, src := range l.store.set.sources {
+		if src.bad != nil && (name == file || name == "" || slices.Contains(l.leading[name], file)) {
+			work.hint(file).written = true
+		}
+	}
+}
+
+// renew is rescan for whom it is no error that there is no directory: the way to
+// it is watched.
+func (l *loop) renew(work *dirty) error {
+	if err := l.rescan(work); !errors.Is(err, errGone) {
+		return err
+	}
 	return nil
 }
 
 // rescan finds the directory anew and looks at all its files, and at those it
 // had. It returns an error that wraps errGone if there is no directory.
 func (l *loop) rescan(work *dirty) error {
+	mount, known := l.root.at.mount, len(l.store.set.sources) > 0
 	if err := l.root.arm(); err != nil {
 		if errors.Is(err, errGone) {
 			l.lost(errGone.Error(), "its rules stay live; it is read again when it is back")
@@ -238,6 +288,13 @@ func (l *loop) rescan(work *dirty) error {
 	if err != nil {
 		return err
 	}
+	if known && len(names) == 0 && (l.root.at.mount != mount || l.gone && l.bare) {
+		// To unmount the rules, or to mount over them, is not to delete them.
+		l.bare = true
+		l.lost("rules directory is empty since something was mounted or unmounted", "its rules stay live until there are files in it")
+		return nil
+	}
+	l.bare = false
 	for _, name := range names {
 		work.hint(name).written = true
 	}
@@ -249,7 +306,7 @@ func (l *loop) rescan(work *dirty) error {
 	if l.gone {
 		l.gone = false
 		l.log.Info("rules directory is back", "dir", l.cfg.Dir)
-		l.store.lose(rules.Change{})
+		l.store.lose(rules.Change{}, false)
 		grace *= returnGraceFactor
 	}
 	if l.ready && exists(l.root.dir, HoldName) {
@@ -260,7 +317,13 @@ func (l *loop) rescan(work *dirty) error {
 }
 
 // tick looks again at the files that are due.
-func (l *loop) tick(now time.Time) {
+func (l *loop) tick(now time.Time) error {
+	if due := l.soonest(); due.IsZero() || now.Before(due) {
+		return nil
+	}
+	if !l.root.enter() {
+		return l.renew(newDirty(now))
+	}
 	if h := l.held; h != nil {
 		if !h.due.IsZero() && !now.Before(h.due) {
 			l.overdue()
@@ -268,7 +331,7 @@ func (l *loop) tick(now time.Time) {
 		if !h.again.IsZero() && !now.Before(h.again) {
 			l.attempt(l.cfg.DeleteGrace)
 		}
-		return
+		return nil
 	}
 	var drops []update
 	for _, name := range slices.Sorted(maps.Keys(l.vanished)) {
@@ -293,10 +356,20 @@ func (l *loop) tick(now time.Time) {
 			l.refresh(work)
 		}
 	}
+	return nil
 }
 
-// nextDue is when tick has something to do; zero if never.
+// nextDue is when tick or step have something to do; zero if never.
 func (l *loop) nextDue() time.Time {
+	next := l.soonest()
+	if l.patrol != nil && (next.IsZero() || l.patrol.due.Before(next)) {
+		next = l.patrol.due
+	}
+	return next
+}
+
+// soonest is when tick has something to do; zero if never.
+func (l *loop) soonest() time.Time {
 	var next time.Time
 	earlier := func(due time.Time) {
 		if next.IsZero() || due.Before(next) {

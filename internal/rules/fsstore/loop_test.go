@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"bittern/internal/inotify"
 	"bittern/internal/rules/storetest"
 )
 
@@ -72,5 +73,32 @@ func TestDirectoryThatIsBackHasTimeToBeFilled(t *testing.T) {
 		if long := due >= returnGraceFactor*l.cfg.DeleteGrace; long != away || due < l.cfg.DeleteGrace {
 			t.Errorf("away %v: deleted after %v", away, due)
 		}
+	}
+}
+
+// TestDirectoryIsComparedBeforeItIsRead: what makes no event, or has not made one yet, shows at the next one.
+func TestDirectoryIsComparedBeforeItIsRead(t *testing.T) {
+	l := begun(t)
+	must(t, os.Rename(l.path, l.path+".old"))
+	must(t, os.Mkdir(l.path, 0o700))
+	fill(t, l.path, map[string]string{"a.yml": storetest.Text("R1", 2), "b.yml": storetest.Text("R2", 1)})
+	must(t, l.handle(inotify.Batch{At: time.Now()}))
+	if got := storetest.Live(l.store.Load()); got != "R1v2 R2v1" {
+		t.Errorf("live are %q", got)
+	}
+}
+
+// TestNothingIsDueInADirectoryThatIsAway: that a file is not there says nothing then.
+func TestNothingIsDueInADirectoryThatIsAway(t *testing.T) {
+	l := begun(t)
+	now := time.Now()
+	l.vanished["a.yml"] = vanished{seen: now, due: now}
+	must(t, os.Rename(l.path, l.path+".old"))
+	must(t, l.tick(now))
+	if got := storetest.Live(l.store.Load()); got != "R1v1 R2v1" || !l.gone {
+		t.Errorf("live are %q, gone is %v", got, l.gone)
+	}
+	if due := l.nextDue(); !due.IsZero() {
+		t.Errorf("something is due at %v", due)
 	}
 }

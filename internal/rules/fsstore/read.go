@@ -208,6 +208,16 @@ func settled(dir int, name string, read stamp) bool {
 	return unix.Fstat(fd, &st) == nil && stampOf(&st) == read
 }
 
+// unwritten reports whether it is known that nobody has the file open for writing.
+func unwritten(dir int, name string) bool {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return writers(fd) == noWriter
+}
+
 func exists(dir int, name string) bool {
 	var st unix.Stat_t
 	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil

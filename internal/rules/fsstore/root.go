@@ -21,15 +21,35 @@ const maxLinks = 40
 // of each name in its path, and in the paths of symbolic links there. Whichever
 // of those names is made, removed, renamed or switched, the directory may be
 // another one than before.
+//
+// Mounts make no events, and a descriptor that is kept keeps a file system from
+// being unmounted. So there is one only while files are looked at, and what the
+// path leads to is compared each time.
 type root struct {
 	path string // absolute
 	w    watcher
 
-	dir   int           // descriptor of the directory; -1 while there is none
-	watch inotify.Watch // of the directory; valid if dir >= 0
+	there bool // there is a directory, and it is watched
+	at    place
+	watch inotify.Watch // of the directory; valid if there
+	dir   int           // descriptor of the directory; -1 unless it is entered
 	// names are, for each watched directory on the way, the names that matter.
 	// The rules directory can be one of them.
 	names map[inotify.Watch]map[string]bool
+}
+
+// place identifies a directory, and the mount by which the path leads there.
+type place struct {
+	device, mount, inode uint64
+}
+
+func placeOf(dir int) (place, error) {
+	var st unix.Statx_t
+	// The mount is of Linux 5.8.
+	if err := unix.Statx(dir, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
+		return place{}, err
+	}
+	return place{device: unix.Mkdev(st.Dev_major, st.Dev_minor), mount: st.Mnt_id, inode: st.Ino}, nil
 }
 
 func newRoot(path string, w watcher) *root {
@@ -47,8 +67,12 @@ func (r *root) arm() error {
 	names := map[inotify.Watch]map[string]bool{}
 	dir, watch, err := r.walk(names)
 	old := r.watches()
-	r.release()
+	r.leave()
 	r.dir, r.watch, r.names = dir, watch, names
+	if err == nil {
+		r.at, err = placeOf(dir)
+	}
+	r.there = err == nil
 	now := r.watches()
 	for w := range old {
 		if !now[w] {
@@ -115,6 +139,47 @@ func (r *root) open(at string) (int, inotify.Watch, error) {
 	return dir, watch, nil
 }
 
+// enter opens the directory that was found last. It returns false if there was
+// one, and the path leads elsewhere by now.
+func (r *root) enter() bool {
+	r.leave()
+	if !r.there {
+		return true
+	}
+	dir, now, err := r.look()
+	if err == nil && now == r.at {
+		r.dir = dir
+		return true
+	}
+	if err == nil {
+		_ = unix.Close(dir) // an O_PATH descriptor has nothing to lose
+	}
+	return false
+}
+
+// moved reports whether the path leads to another directory than the one that
+// was found last, to none any more, or to one again.
+func (r *root) moved() bool {
+	dir, now, err := r.look()
+	if err != nil {
+		return r.there
+	}
+	_ = unix.Close(dir) // an O_PATH descriptor has nothing to lose
+	return !r.there || now != r.at
+}
+
+func (r *root) look() (int, place, error) {
+	dir, err := unix.Open(r.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, place{}, err
+	}
+	at, err := placeOf(dir)
+	if err != nil {
+		_ = unix.Close(dir) // an O_PATH descriptor has nothing to lose
+	}
+	return dir, at, err
+}
+
 // concerns reports whether an event means that the path may lead elsewhere now.
 func (r *root) concerns(e inotify.Event) bool {
 	const ends = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_IGNORED
@@ -123,24 +188,25 @@ func (r *root) concerns(e inotify.Event) bool {
 		return onTheWay || r.isDir(e)
 	}
 	// Of a directory that is also the rules directory, closed files are no news.
-	return names[e.Name] && e.Mask&unix.IN_CLOSE_WRITE == 0
+	return names[e.Name] && e.Mask&(unix.IN_CLOSE_WRITE|unix.IN_ATTRIB) == 0
 }
 
 // isDir reports whether an event is of the rules directory.
-func (r *root) isDir(e inotify.Event) bool { return r.dir >= 0 && e.Watch == r.watch }
+func (r *root) isDir(e inotify.Event) bool { return r.there && e.Watch == r.watch }
 
 func (r *root) watches() map[inotify.Watch]bool {
 	all := map[inotify.Watch]bool{}
 	for w := range r.names {
 		all[w] = true
 	}
-	if r.dir >= 0 {
+	if r.there {
 		all[r.watch] = true
 	}
 	return all
 }
 
-func (r *root) release() {
+// leave closes what enter or arm has opened.
+func (r *root) leave() {
 	if r.dir >= 0 {
 		_ = unix.Close(r.dir) // an O_PATH descriptor has nothing to lose
 		r.dir = -1

@@ -43,7 +43,9 @@ func (v *stateWatch) arm() error {
 }
 
 func (v *stateWatch) resolve() error {
-	if err := v.root.arm(); err != nil && !errors.Is(err, errGone) {
+	err := v.root.arm()
+	v.root.leave() // the file is read by its path
+	if err != nil && !errors.Is(err, errGone) {
 		return err
 	}
 	return nil
@@ -51,7 +53,7 @@ func (v *stateWatch) resolve() error {
 
 func (v *stateWatch) release() {
 	if v.root != nil {
-		v.root.release()
+		v.root.leave()
 	}
 	if v.w != nil {
 		_ = v.w.Close() // it is read from no more
@@ -66,6 +68,7 @@ func (v *stateWatch) run(armed error) {
 	for err := armed; ; err = v.arm() {
 		if err == nil {
 			delay = recoverFirst
+			v.states.store.health.watches(&v.states.store.health.states, nil)
 			v.look(true)
 			err = v.follow()
 		}
@@ -74,8 +77,10 @@ func (v *stateWatch) run(armed error) {
 			return
 		default:
 		}
+		problems := v.states.problems(err)
+		v.states.store.health.watches(&v.states.store.health.states, problems)
 		v.states.writing.Lock()
-		v.states.reject(v.states.problems(err))
+		v.states.reject(problems)
 		v.states.writing.Unlock()
 		select {
 		case <-v.states.quit:

@@ -5,7 +5,8 @@
 //
 // Files that are symbolic links are followed, and links inside the directory
 // are watched; the target of a link that leads out of it is not: it is read
-// again when the link is switched.
+// again when the link is switched, or by the rescan, as all is that makes no
+// event.
 package fsstore
 
 import (
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"bittern/internal/rules"
 )
@@ -29,6 +31,9 @@ type Store struct {
 	stop chan struct{} // closed by the first Stop
 	up   chan struct{} // closed when the first Start has ended
 	done chan struct{} // closed when the goroutine has ended, or will never start
+
+	health health
+	stats  stats
 
 	mu       sync.Mutex // guards what follows, and orders it with the feed
 	set      *set
@@ -55,6 +60,7 @@ func New(cfg Config) (*Store, error) {
 		cfg: cfg, set: newSet(),
 		stop: make(chan struct{}), up: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.health.began = time.Now()
 	if cfg.States != "" {
 		s.st = newStates(s)
 	}
@@ -239,13 +245,15 @@ func (s *Store) apply(updates []update, set rules.ChangeSet) {
 	s.feed.Publish(changes...)
 }
 
-// lose says that the directory can't be watched at present; nil problems, that
-// it can. Files that were missing may be back when it is.
-func (s *Store) lose(change rules.Change) {
+// lose says that the directory can't be watched at present, and announces it if
+// that is news; no problems, that it can. Files that were missing may be back when
+// it is.
+func (s *Store) lose(change rules.Change, news bool) {
+	s.health.watches(&s.health.rules, change.Problems)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost = change.Problems
-	if len(change.Problems) == 0 {
+	if !news {
 		return
 	}
 	for _, src := range s.set.sources {

@@ -11,7 +11,7 @@ import (
 func (l *loop) attempt(grace time.Duration) {
 	h := l.held
 	h.again = time.Time{}
-	if l.root.dir < 0 || l.look() {
+	if l.root.dir < 0 || l.lookForHold() {
 		return
 	}
 	all := l.inspectAll(h.work)
