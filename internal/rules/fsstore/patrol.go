@@ -93,7 +93,7 @@ func (l *loop) step(now time.Time) error {
 func (l *loop) look() error {
 	p := l.patrol
 	if l.root.moved() {
-		if _, err := l.drain(); err != nil {
+		if _, _, err := l.drain(); err != nil {
 			return err
 		}
 	}
@@ -150,14 +150,15 @@ func (l *loop) compare(names []string) error {
 	if _, err := entries(l.root.dir); err != nil {
 		return err
 	}
-	if all, err := l.drain(); err != nil || !all || l.gone || l.root.dir < 0 {
+	told, all, err := l.drain()
+	if err != nil || !all || l.gone || l.root.dir < 0 {
 		return err // they are looked at again in the next round
 	}
 	work := newDirty(time.Now())
 	for _, name := range names {
 		before, was := differ[name]
 		now, still := l.differs(name)
-		if !was || !still || now.sum != before.sum || l.doubts(name, before) {
+		if !was || !still || told[name] || now.sum != before.sum || l.doubts(name, before) {
 			continue
 		}
 		l.missed(l.file(name), now.what, now.why)
@@ -200,7 +201,7 @@ func (l *loop) differs(name string) (finding, bool) {
 		if src != nil && src.judged && src.sum == found.sum {
 			return finding{}, false
 		}
-		found.sure = unwritten(l.root.dir, name)
+		found.sure = settled(l.root.dir, name, r.stamp, true)
 		return found, true
 	case unusable:
 		found.sum, found.what = sha256.Sum256([]byte(r.message)), r.message
@@ -228,21 +229,29 @@ func (l *loop) doubts(name string, found finding) bool {
 	return true
 }
 
-// drain takes in the events that are queued; false if there are too many.
-func (l *loop) drain() (bool, error) {
+// drain takes in the events that are queued, and returns which files they told of;
+// false if they did not end, or told of everything.
+func (l *loop) drain() (told map[string]bool, all bool, err error) {
+	told = map[string]bool{}
 	for range drainMost {
 		batch, err := l.queued()
 		if err != nil {
-			return false, err
+			return nil, false, err
 		}
 		if len(batch.Events) == 0 && batch.Rescan == 0 {
-			return true, nil
+			return told, true, nil
 		}
-		if err := l.handle(batch); err != nil {
-			return false, err
+		for _, e := range batch.Events {
+			told[e.Name] = true
+			for _, name := range l.leading[e.Name] {
+				told[name] = true
+			}
+		}
+		if err := l.handle(batch); err != nil || batch.Rescan != 0 {
+			return nil, false, err
 		}
 	}
-	return false, nil
+	return nil, false, nil
 }
 
 // missed says that there was an edit without an event, and counts it.

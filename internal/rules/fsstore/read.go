@@ -192,30 +192,21 @@ func writers(fd int) writerState {
 }
 
 // settled reports whether nobody has the file open for writing, and it still is
-// what it was when it was read. Without leases, the second alone must do.
-func settled(dir int, name string, read stamp) bool {
+// what it was when it was read. Without leases, the second alone must do, unless
+// strictly.
+func settled(dir int, name string, read stamp, strictly bool) bool {
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false // the next look finds out why
 	}
 	defer unix.Close(fd)
-	if writers(fd) == someWriter {
+	if found := writers(fd); found == someWriter || strictly && found == unknownWriters {
 		return false
 	}
 	// Asked second: a writer that closed it before the first question has
 	// written all by now.
 	var st unix.Stat_t
 	return unix.Fstat(fd, &st) == nil && stampOf(&st) == read
-}
-
-// unwritten reports whether it is known that nobody has the file open for writing.
-func unwritten(dir int, name string) bool {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	return writers(fd) == noWriter
 }
 
 func exists(dir int, name string) bool {

@@ -183,7 +183,7 @@ func (l *loop) doubtful(name string, h hint, file *rules.File, read stamp) bool 
 	if h.written && h.tries > 0 && time.Since(h.first) >= busyLong {
 		return false
 	}
-	return !settled(l.root.dir, name, read)
+	return !settled(l.root.dir, name, read, false)
 }
 
 // putOff has the file looked at again later, if no event comes before.
