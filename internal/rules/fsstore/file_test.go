@@ -108,7 +108,7 @@ func TestVanishedWithoutAnEventYet(t *testing.T) {
 	if len(l.vanished) > 0 || len(l.busy) > 0 || l.store.Problems() != nil {
 		t.Errorf("vanished %v, busy %v, problems %+v", l.vanished, l.busy, l.store.Problems())
 	}
-	removed, err := l.w.TryRead()
+	removed, err := l.queued()
 	must(t, err)
 	must(t, l.handle(removed))
 	if _, ok := l.vanished["a.yml"]; !ok || len(l.vanished) != 1 {
