@@ -226,3 +226,31 @@ func TestRescanTakesWhatIsKeptOpen(t *testing.T) {
 	storetest.Expect(t, sub, "definition R1 v5")
 	wantMissed(t, l, log, 1)
 }
+
+// TestRescanWhileHeld finds an edit without an event under a hold: it becomes a part of the set, and what waits
+// with that is not taken for missed.
+func TestRescanWhileHeld(t *testing.T) {
+	outside := t.TempDir()
+	l, sub, log := patrolling(t, func(dir string) {
+		fill(t, outside, map[string]string{"target": storetest.Text("R1", 1)})
+		fill(t, dir, map[string]string{"b.yml": storetest.Text("R2", 1)})
+		must(t, os.Symlink(filepath.Join(outside, "target"), filepath.Join(dir, "a.yml")))
+	})
+	hold := filepath.Join(l.path, HoldName)
+	must(t, os.WriteFile(hold, nil, 0o600))
+	rewrite(t, filepath.Join(outside, "target"), storetest.Text("R1", 2))
+	rewrite(t, filepath.Join(l.path, "b.yml"), storetest.Text("R2", 2))
+	round(t, l)
+	round(t, l)
+	wantMissed(t, l, log, 1)
+	if c, ok := sub.TryNext(); ok {
+		t.Errorf("while it is held: %s", storetest.Show(c))
+	}
+	must(t, os.Remove(hold))
+	batch, err := l.queued()
+	must(t, err)
+	must(t, l.handle(batch))
+	wantSet(t, sub, "definition R1 v2", "definition R2 v2")
+	round(t, l)
+	wantMissed(t, l, log, 1)
+}
