@@ -250,6 +250,31 @@ func TestDamagedFile(t *testing.T) {
 	}
 }
 
+// TestWrittenAtTheStart: a file that an editor has written half of is not damaged. It is read when it is
+// whole.
+func TestWrittenAtTheStart(t *testing.T) {
+	var editor *os.File
+	s := startStated(t, func(c *Config) {
+		var err error
+		editor, err = os.Create(filepath.Join(c.States, statefile.Name))
+		must(t, err)
+		_, err = editor.WriteString("R1: {state: ")
+		must(t, err)
+	})
+	defer editor.Close()
+	if p := storetest.ProblemsOf(s, statefile.Name); len(p.Problems) == 0 {
+		t.Error("nothing is said of it")
+	}
+	_, err := editor.WriteString("disabled}\n")
+	must(t, err)
+	must(t, editor.Close())
+	storetest.Expect(t, s.sub, "state R1 disabled by file")
+	s.quiet(t)
+	if p := storetest.ProblemsOf(s, statefile.Name); len(p.Problems) > 0 {
+		t.Errorf("problems %+v remain", p)
+	}
+}
+
 // TestEntriesThatAreWrongAtTheStart don't take the others with them.
 func TestEntriesThatAreWrongAtTheStart(t *testing.T) {
 	s := startStated(t, func(c *Config) {
