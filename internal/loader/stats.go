@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -176,6 +177,38 @@ func (k *Kernel) Programs() ([]ProgramInfo, error) {
 		all = append(all, ProgramInfo{info.Name, verified})
 	}
 	return all, nil
+}
+
+// ProgramStats is what the kernel counts of one attached program.
+type ProgramStats struct {
+	Name    string
+	Runs    uint64        // 0 unless the kernel has been asked to count, see EnableStats
+	RunTime time.Duration // the same
+	Skipped uint64        // events at which it was not run, since it was at work on that CPU
+}
+
+// AttachedStats describes the programs that are attached now.
+func (k *Kernel) AttachedStats() ([]ProgramStats, error) {
+	stats, err := k.tracker.stats()
+	errs := []error{err}
+	for _, class := range event.Classes() {
+		if h := k.hooks[class]; h != nil {
+			more, err := h.stats()
+			stats, errs = append(stats, more...), append(errs, err)
+		}
+	}
+	return stats, errors.Join(errs...)
+}
+
+// RingUsage is how full the ring of matches is, in bytes.
+type RingUsage struct{ Used, Size uint64 }
+
+// Ring says how full the ring of matches is.
+func (k *Kernel) Ring() RingUsage {
+	r := k.own.ring
+	consumed := r.consumed() // first, so that the difference is not negative
+	size := r.mask + 1
+	return RingUsage{Used: min(r.produced()-consumed, size), Size: size}
 }
 
 // MapBytes is the memory that the kernel has charged for the maps, in bytes.
