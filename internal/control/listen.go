@@ -61,7 +61,7 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// listener accepts connections of root and of its own user.
+// listener accepts connections and finds out whose they are.
 type listener struct{ *net.UnixListener }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -70,11 +70,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		peer, err := peerOf(c)
-		if err == nil && (peer.UID == 0 || peer.UID == uint32(os.Geteuid())) {
+		if peer, err := peerOf(c); err == nil {
 			return &conn{c, peer}, nil
 		}
-		_ = c.Close() // who may not connect is not told more
+		_ = c.Close()
 	}
 }
 
@@ -83,6 +82,9 @@ type Peer struct {
 	PID int32
 	UID uint32
 }
+
+// may reports whether the peer may ask anything: root may, and who runs the agent.
+func (p Peer) may() bool { return p.UID == 0 || p.UID == uint32(os.Geteuid()) }
 
 // conn is a connection whose peer is known.
 type conn struct {

@@ -85,7 +85,22 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fmt.Errorf("there is nothing at %s %s", r.Method, r.URL.Path))
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The socket's mode keeps others out already, unless somebody changes it.
+		if peer, ok := peerIn(r); !ok || !peer.may() {
+			refuse(w, http.StatusForbidden, errors.New("only root and the agent's own user are answered (run as root)"))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func peerIn(r *http.Request) (Peer, bool) {
+	c, ok := r.Context().Value(peerKey{}).(*conn)
+	if !ok {
+		return Peer{}, false
+	}
+	return c.peer, true
 }
 
 // routes are what openapi.json describes.
@@ -190,11 +205,8 @@ func (s *Server) setTo(w http.ResponseWriter, r *http.Request, state rules.RuleS
 
 // by names who asks: root may do so in another's name, for example behind sudo.
 func (s *Server) by(r *http.Request) string {
-	c, ok := r.Context().Value(peerKey{}).(*conn)
-	if !ok {
-		return "unknown"
-	}
-	name := strconv.FormatUint(uint64(c.peer.UID), 10)
+	peer, _ := peerIn(r)
+	name := strconv.FormatUint(uint64(peer.UID), 10)
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
