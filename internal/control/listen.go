@@ -1,5 +1,5 @@
 // Package control is how a command talks to the agent that runs on the same host: HTTP and JSON on a
-// Unix socket, for root alone. openapi.yaml describes it.
+// Unix socket, for root alone.
 package control
 
 import (

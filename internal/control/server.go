@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,9 +18,6 @@ import (
 
 // ErrNoRule says that there is no rule of an id.
 var ErrNoRule = errors.New("there is no such rule")
-
-//go:embed openapi.json
-var description []byte
 
 // streamLimit is how many records may wait for one listener.
 const streamLimit = 1024
@@ -103,13 +99,9 @@ func peerIn(r *http.Request) (Peer, bool) {
 	return c.peer, true
 }
 
-// routes are what openapi.json describes.
+// routes are all that can be asked.
 func (s *Server) routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
-		"GET /v1/openapi.json": func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(description)
-		},
 		"GET /v1/status": get(func(r *http.Request) (Status, error) { return s.agent.Status(r.Context()) }),
 		"GET /v1/rules":  get(func(r *http.Request) ([]Rule, error) { return s.agent.Rules(r.Context()) }),
 		"GET /v1/rules/{id}": get(func(r *http.Request) (RuleDetail, error) {

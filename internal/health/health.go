@@ -1,67 +1,60 @@
-// Package health says whether an agent does its work, and if not, why. Whoever asks waits for nobody:
-// what the parts of the agent say is kept in atomic values, so that an agent that hangs can still be
-// asked.
+// Package health says whether an agent does its work, and if not, why. Whoever asks waits for nobody, so that
+// an agent that hangs can still be asked.
 package health
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 )
 
-// Part is one part of the agent, which says how it is.
-type Part struct {
-	name string
-	last atomic.Pointer[Report]
-}
-
-// Report is how a part was when it said so last.
-type Report struct {
-	Part  string
-	Err   error // nil if it does its work
-	Since time.Time
-}
-
-// Set says how the part is: nil if it does its work. Reports of the same error keep the time of the first.
-func (p *Part) Set(err error) {
-	before := p.last.Load()
-	if before.Err == nil && err == nil || before.Err != nil && err != nil && before.Err.Error() == err.Error() {
-		return
-	}
-	p.last.Store(&Report{Part: p.name, Err: err, Since: time.Now()})
-}
-
-// Board is what all parts say. Parts are added before it is asked.
+// Board is the parts of an agent that can fail while others go on. It can be asked at any time;
+// parts are added before Started.
 type Board struct {
-	parts   []*Part
+	parts   []part
 	started atomic.Bool
 }
 
-// Add makes a part that does its work.
-func (b *Board) Add(name string) *Part {
-	p := &Part{name: name}
-	p.last.Store(&Report{Part: name, Since: time.Now()})
-	b.parts = append(b.parts, p)
-	return p
+type part struct {
+	name string
+	ask  func() error
 }
 
-// Started says that the agent has started: all that it had to load is loaded.
+// Report is how a part is.
+type Report struct {
+	Part string
+	Err  error // nil if it does its work
+}
+
+// Add adds a part. ask is nil while it does its work, and must take no lock that is held over
+// work.
+func (b *Board) Add(name string, ask func() error) { b.parts = append(b.parts, part{name, ask}) }
+
+// Started says that all has been loaded.
 func (b *Board) Started() { b.started.Store(true) }
 
-// Reports are those of all parts, in the order in which they were added.
+// Reports asks all parts, in the order in which they were added; none before the start.
 func (b *Board) Reports() []Report {
+	if !b.started.Load() {
+		return nil
+	}
 	all := make([]Report, len(b.parts))
 	for i, p := range b.parts {
-		all[i] = *p.last.Load()
+		all[i] = Report{p.name, p.ask()}
 	}
 	return all
 }
 
-// Healthy is nil if all parts do their work, else it says which don't, and why.
+// Healthy is nil if all parts do their work, else an *Error.
 func (b *Board) Healthy() error {
-	failed := slices.DeleteFunc(b.Reports(), func(r Report) bool { return r.Err == nil })
+	var failed []Report
+	for _, r := range b.Reports() {
+		if r.Err != nil {
+			failed = append(failed, r)
+		}
+	}
 	if len(failed) == 0 {
 		return nil
 	}
@@ -77,18 +70,39 @@ func (b *Board) Ready() error {
 }
 
 // ErrStarting says that the agent has not come so far yet.
-var ErrStarting = fmt.Errorf("starting: rules are being loaded")
+var ErrStarting = errors.New("starting: rules are being loaded")
 
-// Error says which parts don't do their work.
+// Error says which parts don't do their work, and why.
 type Error struct{ Failed []Report }
 
+// Error has a line for each part.
 func (e *Error) Error() string {
-	var b strings.Builder
+	lines := make([]string, len(e.Failed))
 	for i, r := range e.Failed {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		fmt.Fprintf(&b, "%s since %s: %v", r.Part, r.Since.UTC().Format(time.RFC3339), r.Err)
+		lines[i] = r.Part + ": " + r.Err.Error()
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
+}
+
+// Work is something that is done again and again, and must not take for ever. Its zero value is
+// at rest. One goroutine at a time may be at it.
+type Work struct{ began atomic.Int64 } // Unix time in ns; 0 at rest
+
+// Begin is called when it begins, and End when it is done.
+func (w *Work) Begin() { w.began.Store(time.Now().UnixNano()) }
+
+// End is called when it is done.
+func (w *Work) End() { w.began.Store(0) }
+
+// Within returns an error if it has been going on for longer than that.
+func (w *Work) Within(most time.Duration) error {
+	began := w.began.Load()
+	if began == 0 {
+		return nil
+	}
+	since := time.Unix(0, began)
+	if time.Since(since) <= most {
+		return nil
+	}
+	return fmt.Errorf("at one thing since %s, which should take less than %v", since.UTC().Format(time.RFC3339), most)
 }

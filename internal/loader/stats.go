@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"bittern/internal/event"
 )
@@ -185,6 +187,15 @@ type ProgramStats struct {
 	Runs    uint64        // 0 unless the kernel has been asked to count, see EnableStats
 	RunTime time.Duration // the same
 	Skipped uint64        // events at which it was not run, since it was at work on that CPU
+}
+
+// EnableStats has the kernel count runs of all programs, and measure them, until it is closed.
+func EnableStats() (io.Closer, error) {
+	c, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return nil, fmt.Errorf("having the kernel measure programs: %w", err)
+	}
+	return c, nil
 }
 
 // AttachedStats describes the programs that are attached now.

@@ -23,7 +23,7 @@ const (
 	Refused  Result = "refused"  // the kernel has no room or no hook
 )
 
-// Set is what the agent counts as it goes. The zero value can't be used: see New.
+// Set is what the agent counts as it goes. See New; a nil Set counts nothing.
 type Set struct {
 	registry *prometheus.Registry
 
@@ -79,8 +79,18 @@ func New(version string) *Set {
 	return s
 }
 
+// Loaded says that all rules that are there at the start have been made live.
+func (s *Set) Loaded() {
+	if s != nil {
+		s.lastSuccess.SetToCurrentTime()
+	}
+}
+
 // Changed counts a change of a rule. after is how long it took, 0 if that is not known.
 func (s *Set) Changed(result Result, after time.Duration) {
+	if s == nil {
+		return
+	}
 	s.changes.WithLabelValues(string(result)).Inc()
 	if result != Live && result != Deleted {
 		return
@@ -92,15 +102,29 @@ func (s *Set) Changed(result Result, after time.Duration) {
 }
 
 // Detected counts a detection.
-func (s *Set) Detected(ruleID string) { s.detections.WithLabelValues(ruleID).Inc() }
+func (s *Set) Detected(ruleID string) {
+	if s != nil {
+		s.detections.WithLabelValues(ruleID).Inc()
+	}
+}
 
 // Forget ends the series of a rule that is deleted.
-func (s *Set) Forget(ruleID string) { s.detections.DeleteLabelValues(ruleID) }
+func (s *Set) Forget(ruleID string) {
+	if s != nil {
+		s.detections.DeleteLabelValues(ruleID)
+	}
+}
 
 // Prefiltered counts a candidate of the kernel that is no detection.
-func (s *Set) Prefiltered() { s.prefiltered.Inc() }
+func (s *Set) Prefiltered() {
+	if s != nil {
+		s.prefiltered.Inc()
+	}
+}
 
 // Lost counts records that are lost, when they are reported.
 func (s *Set) Lost(class, reason string, count uint64) {
-	s.lost.WithLabelValues(class, reason).Add(float64(count))
+	if s != nil {
+		s.lost.WithLabelValues(class, reason).Add(float64(count))
+	}
 }

@@ -108,7 +108,8 @@ func TestWhatCannotBeReadIsLeftOut(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	board := new(health.Board)
-	part := board.Add("rules")
+	var watching error
+	board.Add("rules", func() error { return watching })
 	server := start(t, New("v1"), board)
 	want := func(path string, code int, text string) {
 		t.Helper()
@@ -120,7 +121,7 @@ func TestHealth(t *testing.T) {
 	want("/readyz", http.StatusServiceUnavailable, "rules are being loaded")
 	board.Started()
 	want("/readyz", http.StatusOK, "ok")
-	part.Set(errors.New("no watch left"))
+	watching = errors.New("no watch left")
 	want("/healthz", http.StatusServiceUnavailable, "no watch left")
 	want("/readyz", http.StatusServiceUnavailable, "no watch left")
 	want("/elsewhere", http.StatusNotFound, "")
