@@ -38,7 +38,9 @@ type agent struct {
 	failed error
 }
 
-func (a *agent) Status(context.Context) (Status, error) { return Status{Version: "v1", Epoch: 7}, a.failed }
+func (a *agent) Status(context.Context) (Status, error) {
+	return Status{Version: "v1", Epoch: 7}, a.failed
+}
 
 func (a *agent) Rules(context.Context) ([]Rule, error) {
 	return []Rule{{ID: "R1", Version: 2, Condition: Live}, {ID: "R2", Condition: Disabled}}, a.failed
@@ -68,8 +70,10 @@ func (a *agent) SetState(id string, state rules.RuleState, by string) error {
 	return nil
 }
 
-func (a *agent) Hooks() []Hook                { return []Hook{{Class: "file_open", Hook: "lsm/file_open"}} }
-func (a *agent) Settings() map[string]Setting { return map[string]Setting{"slots": {"8192", "default"}} }
+func (a *agent) Hooks() []Hook { return []Hook{{Class: "file_open", Hook: "lsm/file_open"}} }
+func (a *agent) Settings() map[string]Setting {
+	return map[string]Setting{"slots": {"8192", "default"}}
+}
 
 func serve(t *testing.T) (*agent, *Server, *Client) {
 	t.Helper()
