@@ -78,8 +78,13 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 		Output: a.out,
 		Colour: colour(a.out),
 		Log:    log,
+
+		ProgramStats: s.stats,
 	}
-	if s.pins != noPins {
+	if s.metrics != off {
+		cfg.Metrics = s.metrics
+	}
+	if s.pins != off {
 		cfg.Kernel.Pins, cfg.Kernel.Journal, cfg.Kernel.Restore = s.pins, filepath.Join(s.state, "journal"), agent.Restore
 	}
 	if err := cfg.Kernel.Validate(); err != nil {

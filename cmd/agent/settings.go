@@ -19,14 +19,15 @@ import (
 
 // paths are where things lie unless the settings say otherwise.
 type paths struct {
-	config string // file, read if it exists
-	rules  string // directory, used if it exists
-	state  string // directory, made if it is needed
-	pins   string // directory, made if it is needed
+	config  string // file, read if it exists
+	rules   string // directory, used if it exists
+	state   string // directory, made if it is needed
+	pins    string // directory, made if it is needed
+	metrics string // host:port
 }
 
-// noPins is the name of no directory of pins.
-const noPins = "off"
+// off is said in the place of pins or of an address that there is none.
+const off = "off"
 
 // settings are all that can be set: by a flag, by an environment variable, by a
 // key of the configuration file, or not at all, in this order.
@@ -43,6 +44,8 @@ type settings struct {
 	logFormat string
 	slots     int
 	ringBytes int
+	metrics   string
+	stats     bool
 
 	flags *pflag.FlagSet // all of them, whether the command has them or not
 }
@@ -56,12 +59,14 @@ func newSettings(p paths) *settings {
 	f.Var(newSpan(&s.rescan, 5*time.Minute), "rescan", "`time` in which all rule files are read once more, for edits that make no event; 0 is never")
 	f.Var(newChoice(&s.output, "auto", "auto", "text", "json"), "output", "`form` of detections: text, json, or auto: text on a terminal, else json")
 	f.StringVar(&s.cgroup, "cgroup", "", "watch only processes of this cgroup v2 `directory` and those below it")
-	f.StringVar(&s.pins, "pins", p.pins, "`directory` of the BPF file system for what goes on when the agent is killed, until it runs again; "+noPins+" is none")
+	f.StringVar(&s.pins, "pins", p.pins, "`directory` of the BPF file system for what goes on when the agent is killed, until it runs again; "+off+" is none")
 	f.BoolVar(&s.keep, "keep", false, "go on in the kernel after a stop as well, until the agent runs again or bittern unload")
 	f.Var(newChoice(&s.logLevel, "info", "debug", "info", "warn", "error"), "log-level", "least `level` to log: debug, info, warn or error")
 	f.Var(newChoice(&s.logFormat, "text", "text", "json"), "log-format", "`form` of the log: text or json")
 	f.Var(newWhole(&s.slots, 8192), "slots", "`number` of clauses of rules that fit into the kernel")
 	f.Var(newWhole(&s.ringBytes, 1<<20), "ring-bytes", "`bytes` of the ring buffer of matches, a power of two")
+	f.StringVar(&s.metrics, "metrics", p.metrics, "`address`, host:port, at which to tell metrics (/metrics) and health (/healthz, /readyz) by HTTP; "+off+" is none")
+	f.BoolVar(&s.stats, "program-stats", false, "have the kernel measure its BPF programs for the metrics, which costs a little at each event")
 	return s
 }
 

@@ -24,7 +24,7 @@ func newUnload(a *app) *cobra.Command {
 			if err := s.resolve(a); err != nil {
 				return err
 			}
-			if s.pins == noPins {
+			if s.pins == off {
 				return nil
 			}
 			if err := loader.Unload(s.pins); errors.Is(err, loader.ErrRunning) {

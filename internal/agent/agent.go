@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -15,7 +16,9 @@ import (
 
 	"bittern/internal/attack"
 	"bittern/internal/event"
+	"bittern/internal/health"
 	"bittern/internal/loader"
+	"bittern/internal/metrics"
 	"bittern/internal/rules"
 	"bittern/internal/rules/fsstore"
 )
@@ -49,6 +52,11 @@ type Agent struct {
 	kernel   *loader.Kernel
 	pipeline *pipeline
 	gaps     *gapReporter
+	out      *sink
+	board    *health.Board
+	metrics  *metrics.Set
+	server   *metrics.Server // nil if there is none
+	stats    io.Closer       // ends the measuring of programs; nil if they are not measured
 	began    time.Time
 	stopRule context.CancelFunc
 	reading  sync.WaitGroup // the pipeline
@@ -66,6 +74,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log.With("component", "agent"),
 		failed: make(chan error, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		board: new(health.Board), metrics: metrics.New(Version()),
 	}
 	a.cfg.Kernel.Found = a.reportHook
 	return a, nil
@@ -119,15 +128,21 @@ func (a *Agent) Start() error {
 	if err != nil {
 		return err
 	}
+	a.serve()
 	if err := a.open(catalogue); err != nil {
 		return err
+	}
+	if a.cfg.ProgramStats {
+		if a.stats, err = loader.EnableStats(); err != nil {
+			return err
+		}
 	}
 	for _, hook := range a.kernel.Caps(false).Hooks {
 		a.reportHook(hook)
 	}
 	snapshot, changes := a.store.Subscribe()
 	c := newCommitter(a.kernel, a.staleIn, a.cfg.Log.With("component", "rules"))
-	a.clips = c.clips
+	a.clips, c.metrics = c.clips, a.metrics
 	for _, source := range a.store.Problems() {
 		kind := rules.Rejected
 		if source.States {
@@ -151,6 +166,9 @@ func (a *Agent) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
+	a.watchParts(c)
+	a.metrics.Collect(a.kernel, ruleCounts{c, a.store, changes})
+	a.metrics.Loaded()
 	a.others.Go(func() {
 		ticker := time.NewTicker(healthPoll)
 		defer ticker.Stop()
@@ -198,18 +216,35 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 	return nil
 }
 
+// serve begins to tell metrics and health. That it can't is no reason not to detect.
+func (a *Agent) serve() {
+	if a.cfg.Metrics == "" {
+		return
+	}
+	log := a.cfg.Log.With("component", "metrics")
+	server, err := metrics.Listen(a.cfg.Metrics, a.metrics.Handler(a.board, log))
+	if err != nil {
+		log.Error("metrics and health are not told", "error", err)
+		return
+	}
+	a.server = server
+	log.Info("telling metrics and health", "address", server.Address())
+}
+
 // startReading starts what turns matches into output.
 func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) error {
 	out := newSink(a.cfg.Output, a.cfg.Format, a.cfg.Colour)
+	a.out = out
 	before, err := writtenBefore(a.cfg.Output)
 	if err != nil {
 		return err
 	}
 	a.pipeline = &pipeline{
 		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue, before: before, clips: a.clips,
-		log: a.cfg.Log.With("component", "events"),
+		log: a.cfg.Log.With("component", "events"), metrics: a.metrics,
 	}
 	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, out, before, host, a.cfg.Log.With("component", "losses"), time.Now)
+	a.gaps.counts = a.metrics
 	a.reading.Go(func() { a.fail(a.pipeline.run()) })
 	a.others.Go(func() {
 		ticker := time.NewTicker(lossPoll)
@@ -267,6 +302,13 @@ func (a *Agent) Stop() error {
 		errs = append(errs, a.store.Close())
 	}
 	close(a.quit)
+	if a.server != nil {
+		// Before the kernel's side is gone, which it asks.
+		errs = append(errs, a.server.Close())
+	}
+	if a.stats != nil {
+		errs = append(errs, a.stats.Close())
+	}
 	if a.kernel == nil {
 		return errors.Join(errs...)
 	}

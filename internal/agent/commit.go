@@ -8,7 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"bittern/internal/health"
 	"bittern/internal/loader"
+	"bittern/internal/metrics"
 	"bittern/internal/rules"
 )
 
@@ -44,6 +46,11 @@ type committer struct {
 	set       []rules.Change          // of which not all changes have come yet
 	preparing int                     // hooks that are being attached
 	prepared  chan prepared
+
+	metrics *metrics.Set
+	working health.Work
+	asked   chan func()   // to be called between changes
+	ended   chan struct{} // closed when there are no more changes
 }
 
 func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logger) *committer {
@@ -53,6 +60,7 @@ func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logge
 		off: make(map[string]*rules.Rule), before: make(map[string]*rules.Rule),
 		live: make(map[string]*rules.Rule), refused: make(map[string]*rules.Rule),
 		waiting: make(map[string]rules.Change), prepared: make(chan prepared),
+		asked: make(chan func()), ended: make(chan struct{}),
 	}
 }
 
@@ -101,6 +109,7 @@ func (c *committer) loaded(all []*rules.Rule, epoch uint64) {
 
 // run takes changes until the source ends.
 func (c *committer) run(ctx context.Context, source changeSource) {
+	defer close(c.ended)
 	changes := make(chan rules.Change)
 	go feed(ctx, source, changes)
 	for changes != nil || c.preparing > 0 {
@@ -112,9 +121,15 @@ func (c *committer) run(ctx context.Context, source changeSource) {
 				c.joints = nil
 				continue
 			}
+			c.working.Begin()
 			c.apply(change)
+			c.working.End()
 		case p := <-c.prepared:
+			c.working.Begin()
 			c.ready(p)
+			c.working.End()
+		case f := <-c.asked:
+			f()
 		}
 	}
 }
@@ -189,9 +204,12 @@ func (c *committer) report(next, old *rules.Rule, epoch uint64, seen time.Time) 
 		attrs = append(attrs, "replaces_version", old.Version)
 	}
 	attrs = append(attrs, "epoch", epoch, "kernel", CoverageOf(next).String())
+	var after time.Duration
 	if !seen.IsZero() {
-		attrs = append(attrs, "after_ms", milliseconds(time.Since(seen)))
+		after = time.Since(seen)
+		attrs = append(attrs, "after_ms", milliseconds(after))
 	}
+	c.metrics.Changed(metrics.Live, after)
 	c.log.Info("rule live", attrs...)
 	if old != nil && old.Version == next.Version {
 		c.log.Warn("rule changed, its rule_version did not: detections can't tell the two apart",
@@ -229,9 +247,13 @@ func (c *committer) remove(change rules.Change) {
 // reportDeleted says that a version is no longer live.
 func (c *committer) reportDeleted(old *rules.Rule, epoch uint64, seen time.Time) {
 	attrs := []any{"rule_id", old.ID, "rule_version", old.Version, "epoch", epoch}
+	var after time.Duration
 	if !seen.IsZero() {
-		attrs = append(attrs, "after_ms", milliseconds(time.Since(seen)))
+		after = time.Since(seen)
+		attrs = append(attrs, "after_ms", milliseconds(after))
 	}
+	c.metrics.Changed(metrics.Deleted, after)
+	c.metrics.Forget(old.ID)
 	c.log.Info("rule deleted", attrs...)
 }
 

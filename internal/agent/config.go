@@ -24,7 +24,11 @@ type Config struct {
 	// Keep says that a Stop leaves the kernel's side to the next agent, if Kernel.Pins allows it.
 	Keep   bool
 	Colour bool // of text; for terminals
-	Log    *slog.Logger
+	// Metrics is the address, host:port, at which metrics and health are told by HTTP; "" for none.
+	Metrics string
+	// ProgramStats has the kernel measure its programs, which costs a little at each event.
+	ProgramStats bool
+	Log          *slog.Logger
 }
 
 // Validate reports what is missing.

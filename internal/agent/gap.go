@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bittern/internal/event"
+	"bittern/internal/metrics"
 )
 
 // loss is records that never became detections, and have not been reported.
@@ -27,6 +28,7 @@ type gapReporter struct {
 	log    *slog.Logger
 	now    func() time.Time
 	looked time.Time // when the counters were read last
+	counts *metrics.Set
 }
 
 func newGapReporter(losses func() ([]loss, error), done func() error, out recordWriter, before written, host *event.Host, log *slog.Logger, now func() time.Time) *gapReporter {
@@ -76,5 +78,6 @@ func (g *gapReporter) report(l loss, now time.Time) error {
 		}
 	}
 	l.reported()
+	g.counts.Lost(l.class.String(), l.reason, l.count)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"bittern/internal/loader"
+	"bittern/internal/metrics"
 	"bittern/internal/rules"
 )
 
@@ -77,6 +78,7 @@ func (c *committer) refuseJoint(j *joint, err error) {
 			if r.ID == culprit {
 				reason = err
 			}
+			c.metrics.Changed(metrics.Refused, 0)
 			c.log.Error("rule refused", append(attrs, "error", reason)...)
 			c.fallBack(r)
 		}

@@ -10,6 +10,7 @@ import (
 	"bittern/internal/attack"
 	"bittern/internal/event"
 	"bittern/internal/loader"
+	"bittern/internal/metrics"
 	"bittern/internal/rules"
 )
 
@@ -33,6 +34,7 @@ type pipeline struct {
 	before    written // by the agents before us
 	clips     *clips
 	log       *slog.Logger
+	metrics   *metrics.Set
 
 	detections, prefiltered, undecodable atomic.Uint64
 }
@@ -75,6 +77,7 @@ func (p *pipeline) judge(m loader.Match) error {
 	for _, r := range m.Rules {
 		if !r.Match(m.Event) {
 			p.prefiltered.Add(1)
+			p.metrics.Prefiltered()
 			continue
 		}
 		d := p.detection(m, r)
@@ -85,6 +88,7 @@ func (p *pipeline) judge(m loader.Match) error {
 			return err
 		}
 		p.detections.Add(1)
+		p.metrics.Detected(r.ID)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bittern/internal/loader"
+	"bittern/internal/metrics"
 	"bittern/internal/rules"
 )
 
@@ -21,6 +22,7 @@ func (c *committer) refuse(r *rules.Rule, err error) {
 	if old := c.live[r.ID]; old != nil {
 		attrs = append(attrs, "stays_live", versionOf(old))
 	}
+	c.metrics.Changed(metrics.Refused, 0)
 	c.log.Error("rule refused", append(attrs, "error", err)...)
 	c.fallBack(r)
 }

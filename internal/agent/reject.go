@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 
+	"bittern/internal/metrics"
 	"bittern/internal/rules"
 )
 
@@ -14,6 +15,9 @@ func (c *committer) reject(change rules.Change) {
 		if old := c.live[change.RuleID]; old != nil {
 			stays = versionOf(old)
 		}
+	}
+	if change.Problems.Failed() {
+		c.metrics.Changed(metrics.Rejected, 0)
 	}
 	for _, p := range change.Problems {
 		if p.Warning {

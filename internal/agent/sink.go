@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"syscall"
+
+	"bittern/internal/health"
 )
 
 // Record is something to show: a detection or a gap.
@@ -35,6 +37,8 @@ type sink struct {
 	out    io.Writer
 	buf    []byte
 	failed error // the first error; nothing is written after it
+
+	working health.Work
 }
 
 func newSink(out io.Writer, format Format, colour bool) *sink {
@@ -55,6 +59,8 @@ func (s *sink) Write(r Record) error {
 		s.buf = r.AppendJSON(s.buf[:0])
 	}
 	s.buf = append(s.buf, '\n')
+	s.working.Begin()
+	defer s.working.End()
 	if _, err := s.out.Write(s.buf); err != nil {
 		s.failed = &SinkError{err}
 	}

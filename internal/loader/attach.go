@@ -122,6 +122,13 @@ func (t *tracker) attach(h *host) error {
 
 func (t *tracker) programs() []*program { return []*program{t.onExit, t.onFork, t.onExec} }
 
+// stats are those of the programs that are attached.
+func (t *tracker) stats() ([]ProgramStats, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return statsOf(t.stubs, t.programs())
+}
+
 // detach ends the events.
 func (t *tracker) detach() error { return t.end((*stub).close) }
 

@@ -59,6 +59,13 @@ func (h *classHook) skipped() uint64 {
 	return sum
 }
 
+// stats are those of the programs that are attached.
+func (h *classHook) stats() ([]ProgramStats, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return statsOf(h.stubs, h.programs)
+}
+
 // use finds the hook if that has not been done, and makes events of the class flow until
 // release is called as often.
 func (h *classHook) use() error {

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"bittern/internal/event"
 )
@@ -176,6 +179,47 @@ func (k *Kernel) Programs() ([]ProgramInfo, error) {
 		all = append(all, ProgramInfo{info.Name, verified})
 	}
 	return all, nil
+}
+
+// ProgramStats is what the kernel counts of one attached program.
+type ProgramStats struct {
+	Name    string
+	Runs    uint64        // 0 unless the kernel has been asked to count, see EnableStats
+	RunTime time.Duration // the same
+	Skipped uint64        // events at which it was not run, since it was at work on that CPU
+}
+
+// EnableStats has the kernel count runs of all programs, and measure them, until it is closed.
+func EnableStats() (io.Closer, error) {
+	c, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return nil, fmt.Errorf("having the kernel measure programs: %w", err)
+	}
+	return c, nil
+}
+
+// AttachedStats describes the programs that are attached now.
+func (k *Kernel) AttachedStats() ([]ProgramStats, error) {
+	stats, err := k.tracker.stats()
+	errs := []error{err}
+	for _, class := range event.Classes() {
+		if h := k.hooks[class]; h != nil {
+			more, err := h.stats()
+			stats, errs = append(stats, more...), append(errs, err)
+		}
+	}
+	return stats, errors.Join(errs...)
+}
+
+// RingUsage is how full the ring of matches is, in bytes.
+type RingUsage struct{ Used, Size uint64 }
+
+// Ring says how full the ring of matches is.
+func (k *Kernel) Ring() RingUsage {
+	r := k.own.ring
+	consumed := r.consumed() // first, so that the difference is not negative
+	size := r.mask + 1
+	return RingUsage{Used: min(r.produced()-consumed, size), Size: size}
 }
 
 // MapBytes is the memory that the kernel has charged for the maps, in bytes.

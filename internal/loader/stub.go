@@ -137,6 +137,33 @@ func (s *stub) skipped() uint64 {
 	return stats.RecursionMisses
 }
 
+// stats is what the kernel counts of the stub and what it leads to.
+func (s *stub) stats(p *program) (ProgramStats, error) {
+	stats, err := s.program.Stats()
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return ProgramStats{Name: p.name}, nil
+	}
+	if err != nil {
+		return ProgramStats{}, fmt.Errorf("reading the statistics of %s: %w", p.name, err)
+	}
+	return ProgramStats{Name: p.name, Runs: stats.RunCount, RunTime: stats.Runtime, Skipped: stats.RecursionMisses}, nil
+}
+
+// statsOf collects those of stubs, each with its program.
+func statsOf(stubs []*stub, programs []*program) ([]ProgramStats, error) {
+	all := make([]ProgramStats, 0, len(stubs))
+	var errs []error
+	for i, s := range stubs {
+		stats, err := s.stats(programs[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all = append(all, stats)
+	}
+	return all, errors.Join(errs...)
+}
+
 // close detaches the stub. It must not be used any more.
 func (s *stub) close() error {
 	var errs []error

@@ -1,0 +1,130 @@
+// Package metrics is what an agent tells Prometheus. Some of it the agent counts as it goes, in a Set; the
+// rest is asked of the kernel and of the rules at each scrape.
+package metrics
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+const namespace = "bittern"
+
+// Result is what became of a change of a rule.
+type Result string
+
+// The results.
+const (
+	Live     Result = "live"     // a version was made live
+	Deleted  Result = "deleted"  // a rule was taken out
+	Rejected Result = "rejected" // a file is wrong
+	Refused  Result = "refused"  // the kernel has no room or no hook
+)
+
+// Set is what the agent counts as it goes. See New; a nil Set counts nothing.
+type Set struct {
+	registry *prometheus.Registry
+
+	changes     *prometheus.CounterVec
+	lastSuccess prometheus.Gauge
+	editToLive  prometheus.Histogram
+	detections  *prometheus.CounterVec
+	prefiltered prometheus.Counter
+	lost        *prometheus.CounterVec
+}
+
+// New makes a set of an agent of that version, with nothing counted yet.
+func New(version string) *Set {
+	s := &Set{
+		registry: prometheus.NewRegistry(),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "rule_changes_total",
+			Help: "Changes of rules, by what became of them.",
+		}, []string{"result"}),
+		lastSuccess: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "rule_last_change_timestamp_seconds",
+			Help: "When a change of a rule took effect last.",
+		}),
+		editToLive: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "rule_edit_to_live_seconds",
+			Help:    "Time from the kernel's report of an edit to the epoch in which it counts.",
+			Buckets: prometheus.ExponentialBuckets(250e-6, 2, 14), // to 2 s
+		}),
+		detections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "rule_detections_total",
+			Help: "Detections, by rule. A rule without any has no series.",
+		}, []string{"rule_id"}),
+		prefiltered: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "prefiltered_total",
+			Help: "Pairs of event and rule that the kernel let pass, and the exact matcher did not.",
+		}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "lost_records_total",
+			Help: "Records that never became detections, by class and reason; each is in a gap record as well.",
+		}, []string{"class", "reason"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info",
+		Help:        "1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	for _, r := range []Result{Live, Deleted, Rejected, Refused} {
+		s.changes.WithLabelValues(string(r)) // a rate needs the zero
+	}
+	s.registry.MustRegister(build, s.changes, s.lastSuccess, s.editToLive, s.detections, s.prefiltered, s.lost,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return s
+}
+
+// Loaded says that all rules that are there at the start have been made live.
+func (s *Set) Loaded() {
+	if s != nil {
+		s.lastSuccess.SetToCurrentTime()
+	}
+}
+
+// Changed counts a change of a rule. after is how long it took, 0 if that is not known.
+func (s *Set) Changed(result Result, after time.Duration) {
+	if s == nil {
+		return
+	}
+	s.changes.WithLabelValues(string(result)).Inc()
+	if result != Live && result != Deleted {
+		return
+	}
+	s.lastSuccess.SetToCurrentTime()
+	if after > 0 {
+		s.editToLive.Observe(after.Seconds())
+	}
+}
+
+// Detected counts a detection.
+func (s *Set) Detected(ruleID string) {
+	if s != nil {
+		s.detections.WithLabelValues(ruleID).Inc()
+	}
+}
+
+// Forget ends the series of a rule that is deleted.
+func (s *Set) Forget(ruleID string) {
+	if s != nil {
+		s.detections.DeleteLabelValues(ruleID)
+	}
+}
+
+// Prefiltered counts a candidate of the kernel that is no detection.
+func (s *Set) Prefiltered() {
+	if s != nil {
+		s.prefiltered.Inc()
+	}
+}
+
+// Lost counts records that are lost, when they are reported.
+func (s *Set) Lost(class, reason string, count uint64) {
+	if s != nil {
+		s.lost.WithLabelValues(class, reason).Add(float64(count))
+	}
+}
