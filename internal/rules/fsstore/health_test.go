@@ -94,7 +94,12 @@ func TestDeadWatcherOfStatesIsUnhealthy(t *testing.T) {
 type mortal struct{ *inotify.Watcher }
 
 func (w mortal) Read(deadline time.Time) (inotify.Batch, error) {
-	b, err := w.Watcher.Read(deadline)
+	return die(w.Watcher.Read(deadline))
+}
+
+func (w mortal) TryRead() (inotify.Batch, error) { return die(w.Watcher.TryRead()) }
+
+func die(b inotify.Batch, err error) (inotify.Batch, error) {
 	if errors.Is(err, os.ErrClosed) {
 		runtime.Goexit()
 	}

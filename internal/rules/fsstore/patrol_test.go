@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,7 +104,8 @@ func TestRescanFindsWhatEventsMiss(t *testing.T) {
 		rewrite(t, filepath.Join(outside, "target"), storetest.Text("R1", version))
 		rewrite(t, filepath.Join(outside, "other-name"), storetest.Text("R2", version))
 		rewrite(t, filepath.Join(l.path, "..data", "c"), storetest.Text("R3", version))
-		if batch, err := l.w.TryRead(); err != nil || len(batch.Events) > 0 {
+		// Others' directories beside it make some.
+		if batch, err := l.w.TryRead(); err != nil || slices.ContainsFunc(batch.Events, l.root.isDir) {
 			t.Fatalf("there are events: %+v, %v", batch, err)
 		}
 		round(t, l)
