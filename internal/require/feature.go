@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,23 @@ func Clock(t T) {
 	if err := guest(); err != nil {
 		unmet(t, "clock", err)
 	}
+}
+
+// UserNamespace needs user namespaces in which limits can be lowered, and returns what makes a process
+// begin in one.
+func UserNamespace(t T) *syscall.SysProcAttr {
+	t.Helper()
+	attr := &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	try := exec.Command("sh", "-c", "echo 100 > /proc/sys/user/max_inotify_watches")
+	try.SysProcAttr = attr
+	if out, err := try.CombinedOutput(); err != nil {
+		unmet(t, "userns", fmt.Errorf("lowering a limit in a user namespace: %w: %s", err, out))
+	}
+	return attr
 }
 
 // guest fails on any machine that internal/vm has not booted.

@@ -1,7 +1,7 @@
 // Package require says what a test needs from the machine it runs on. A need
 // that is not met skips the test with the reason, or fails it if the
 // environment variable BITTERN_REQUIRE, a comma-separated list of needs, names
-// it: root, bpf, lsm, module, kexec, ia32, iouring, clock, build, tool, db, vm, browser, shared. CI sets it, so that a test which
+// it: root, bpf, lsm, module, kexec, ia32, iouring, userns, clock, build, tool, db, vm, browser, shared. CI sets it, so that a test which
 // silently stopped running is noticed.
 package require
 
