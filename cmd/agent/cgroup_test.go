@@ -38,6 +38,31 @@ func (c *cgroup) execute(t *testing.T, number int, more ...string) int {
 	return c.run(t, "/bin/true", append([]string{fmt.Sprintf("numbered-%d", number)}, more...)...)
 }
 
+// stream executes numbers from 1 on, one after the other, until the returned function is called, which returns
+// the last one. ended, if there is any, is called after each.
+func (c *cgroup) stream(t *testing.T, ended func(n int)) (stop func() (last int)) {
+	t.Helper()
+	quit, executed := make(chan struct{}), make(chan int)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-quit:
+				executed <- n - 1
+				return
+			default:
+				c.execute(t, n)
+				if ended != nil {
+					ended(n)
+				}
+			}
+		}
+	}()
+	return func() int {
+		close(quit)
+		return <-executed
+	}
+}
+
 func (c *cgroup) run(t *testing.T, program string, args ...string) int {
 	t.Helper()
 	cmd := exec.Command(program, args...)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -15,6 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// answer asks an agent by HTTP.
+func answer(t *testing.T, address, path string) (code int, body string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	got, err := client.Get("http://" + address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	text, err := io.ReadAll(got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.StatusCode, string(text)
+}
+
 // TestMetricsAndHealth runs an agent, has things happen, and asks it.
 func TestMetricsAndHealth(t *testing.T) {
 	cg := newCgroup(t)
@@ -25,20 +40,7 @@ func TestMetricsAndHealth(t *testing.T) {
 	write(t, filepath.Join(dir, "a.yml"), numberedRule("COUNTED", 1))
 	p := start(t, "--rules", dir, "--cgroup", cg.path, "--metrics", "127.0.0.1:0", "--program-stats", "--output", "json")
 	address := p.logged(t, "telling metrics and health")["address"].(string)
-	ask := func(path string) (int, string) {
-		t.Helper()
-		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
-		answer, err := client.Get("http://" + address + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		body, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer.StatusCode, string(body)
-	}
+	ask := func(path string) (int, string) { t.Helper(); return answer(t, address, path) }
 	value := func(series string) float64 {
 		t.Helper()
 		_, body := ask("/metrics")
@@ -139,22 +141,12 @@ func TestHealthOfAnAgentThatHangs(t *testing.T) {
 	for n := range size/512 + 1 { // of more than 512 bytes each
 		cg.execute(t, n)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	deadline := time.Now().Add(patience)
 	for body := ""; !strings.Contains(body, "output: at one thing since "); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it says %q", body)
 		}
-		answer, err := client.Get("http://" + address + "/healthz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-		body = fmt.Sprint(answer.StatusCode, " ", string(data))
+		_, body = answer(t, address, "/healthz")
 	}
 	p.readOutput()
 	if code, _ := p.stop(t, syscall.SIGTERM); code != 0 {

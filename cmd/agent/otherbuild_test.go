@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +25,17 @@ func otherBuild(t *testing.T, replace ...replacement) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for _, part := range []string{"bpf", "cmd", "internal", "rules", "go.mod", "go.sum"} {
-		copyTree(t, filepath.Join(root, part), filepath.Join(dir, part))
+	for _, part := range []string{"bpf", "cmd", "internal", "rules"} {
+		if err := os.CopyFS(filepath.Join(dir, part), os.DirFS(filepath.Join(root, part))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, file), string(text))
 	}
 	for _, r := range replace {
 		edit(t, filepath.Join(dir, r.file), func(text string) string {
@@ -58,30 +66,6 @@ func edit(t *testing.T, path string, change func(string) string) {
 		t.Fatal(err)
 	}
 	write(t, path, change(string(text)))
-}
-
-func copyTree(t *testing.T, from, to string) {
-	t.Helper()
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		below, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, below), 0o755)
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, below), data, 0o644)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestUpgradeAndDowngrade kills this build and another one in turn, each succeeded by the other. If

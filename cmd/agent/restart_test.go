@@ -101,19 +101,7 @@ func (r *restarts) killed(t *testing.T, kills int, programs ...string) (last, ru
 	p := r.start(t)
 	p.logged(t, "bittern is running")
 
-	stop := make(chan struct{})
-	executed := make(chan int)
-	go func() {
-		for n := 1; ; n++ {
-			select {
-			case <-stop:
-				executed <- n - 1
-				return
-			default:
-				r.cgroup.execute(t, n)
-			}
-		}
-	}()
+	stop := r.cgroup.stream(t, nil)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for kill := range kills {
 		time.Sleep(time.Duration(rnd.IntN(1200)) * time.Millisecond)
@@ -129,8 +117,7 @@ func (r *restarts) killed(t *testing.T, kills int, programs ...string) (last, ru
 		p = r.start(t, "--slots", fmt.Sprint(4096<<(kill%3)), "--ring-bytes", fmt.Sprint(1<<(19+kill%3)))
 	}
 	p.logged(t, "bittern is running")
-	close(stop)
-	last = <-executed
+	last = stop()
 	if code, _ := p.stop(t, syscall.SIGTERM); code != 0 {
 		all, _, _ := p.log.snapshot()
 		t.Errorf("exit code %d, want 0:\n%s", code, strings.Join(all, "\n"))

@@ -134,19 +134,7 @@ func TestKilledWhileStatesAreSet(t *testing.T) {
 	s.start(t)
 	s.p.logged(t, "bittern is running", "rules", 3.0)
 
-	stop, executed := make(chan struct{}), make(chan int)
-	go func() {
-		for n := 1; ; n++ {
-			select {
-			case <-stop:
-				executed <- n - 1
-				return
-			default:
-				s.cgroup.execute(t, n)
-				s.ended.Store(int64(n))
-			}
-		}
-	}()
+	stop := s.cgroup.stream(t, func(n int) { s.ended.Store(int64(n)) })
 	s.open(false, 0.5)
 	off := false
 	for round := range *kills {
@@ -183,8 +171,7 @@ func TestKilledWhileStatesAreSet(t *testing.T) {
 	s.pass(10)
 	s.close()
 	s.p.logged(t, "bittern is running")
-	close(stop)
-	last := <-executed
+	last := stop()
 	if code, _ := s.p.stop(t, syscall.SIGTERM); code != 0 {
 		all, _, _ := s.p.log.snapshot()
 		t.Errorf("exit code %d, want 0:\n%s", code, strings.Join(all, "\n"))

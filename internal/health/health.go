@@ -86,23 +86,30 @@ func (e *Error) Error() string {
 
 // Work is something that is done again and again, and must not take for ever. Its zero value is
 // at rest. One goroutine at a time may be at it.
-type Work struct{ began atomic.Int64 } // Unix time in ns; 0 at rest
+type Work struct{ began atomic.Int64 } // ns since loaded, by a clock that nobody sets; 0 at rest
+
+var loaded = time.Now()
 
 // Begin is called when it begins, and End when it is done.
-func (w *Work) Begin() { w.began.Store(time.Now().UnixNano()) }
+func (w *Work) Begin() { w.began.Store(max(int64(time.Since(loaded)), 1)) }
 
 // End is called when it is done.
 func (w *Work) End() { w.began.Store(0) }
 
-// Within returns an error if it has been going on for longer than that.
-func (w *Work) Within(most time.Duration) error {
+// Longer reports whether it has been going on for longer than that, and since when.
+func (w *Work) Longer(than time.Duration) (since time.Time, is bool) {
 	began := w.began.Load()
 	if began == 0 {
-		return nil
+		return time.Time{}, false
 	}
-	since := time.Unix(0, began)
-	if time.Since(since) <= most {
-		return nil
+	since = loaded.Add(time.Duration(began))
+	return since, time.Since(since) >= than
+}
+
+// Within returns an error if it has been going on for longer than that.
+func (w *Work) Within(most time.Duration) error {
+	if since, is := w.Longer(most); is {
+		return fmt.Errorf("at one thing since %s, which should take less than %v", since.UTC().Format(time.RFC3339), most)
 	}
-	return fmt.Errorf("at one thing since %s, which should take less than %v", since.UTC().Format(time.RFC3339), most)
+	return nil
 }

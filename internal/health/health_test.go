@@ -45,16 +45,19 @@ func TestWork(t *testing.T) {
 	if err := w.Within(0); err != nil {
 		t.Errorf("at rest: %v", err)
 	}
+	before := time.Now()
 	w.Begin()
 	if err := w.Within(time.Hour); err != nil {
 		t.Errorf("just begun: %v", err)
 	}
-	w.began.Add(-int64(2 * time.Hour))
-	if err := w.Within(time.Hour); err == nil || !strings.Contains(err.Error(), "which should take less than 1h0m0s") {
-		t.Errorf("after two hours: %v", err)
+	if err := w.Within(0); err == nil || !strings.Contains(err.Error(), "which should take less than 0s") {
+		t.Errorf("when it may take no time: %v", err)
+	}
+	if since, _ := w.Longer(0); since.Before(before) || since.After(time.Now()) {
+		t.Errorf("it is at it since %v", since)
 	}
 	w.End()
-	if err := w.Within(time.Hour); err != nil {
+	if err := w.Within(0); err != nil {
 		t.Errorf("when it is done: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	liveness "bittern/internal/health"
 	"bittern/internal/rules"
 )
 
@@ -32,8 +33,8 @@ const stuckAfter = 30 * time.Second
 // lock, so that one that hangs with a lock held can't look well.
 type health struct {
 	rules, states atomic.Pointer[UnwatchedError] // nil while all is well
+	work          liveness.Work                  // of the goroutine, at rest while it waits
 	began         time.Time
-	busy          atomic.Int64 // when the goroutine began with what it is at, since began; 0 while it waits
 }
 
 // Health returns nil while edits take effect: the directory, and the file of
@@ -71,15 +72,12 @@ func (s *Store) Health() error {
 
 // stuck says whether the goroutine has been at one thing for too long.
 func (h *health) stuck(cfg Config) *UnwatchedError {
-	busy := time.Duration(h.busy.Load())
-	if busy == 0 || time.Since(h.began)-busy < cfg.stuck {
+	since, is := h.work.Longer(cfg.stuck)
+	if !is {
 		return nil
 	}
-	return &UnwatchedError{Source: cfg.Dir, Since: h.began.Add(busy), Reason: fmt.Sprintf("a look at it takes more than %v", cfg.stuck)}
+	return &UnwatchedError{Source: cfg.Dir, Since: since, Reason: fmt.Sprintf("a look at it takes more than %v", cfg.stuck)}
 }
-
-func (h *health) works() { h.busy.Store(max(int64(time.Since(h.began)), 1)) }
-func (h *health) waits() { h.busy.Store(0) }
 
 // watches notes what is wrong with one of the two, or that nothing is.
 func (h *health) watches(of *atomic.Pointer[UnwatchedError], problems rules.Problems) {

@@ -112,9 +112,9 @@ func (l *loop) end() {
 func (l *loop) run() {
 	for {
 		l.root.leave()
-		l.store.health.waits()
+		l.store.health.work.End()
 		batch, err := l.next()
-		l.store.health.works()
+		l.store.health.work.Begin()
 		switch {
 		case err == nil:
 			err = l.handle(batch)
@@ -163,7 +163,7 @@ const (
 // was stopped meanwhile. A store that has stopped watching must not look well.
 func (l *loop) recover(err error) bool {
 	l.root.leave()
-	l.store.health.waits()
+	l.store.health.work.End()
 	for delay := recoverFirst; ; delay = min(2*delay, recoverMost) {
 		select {
 		case <-l.store.stop:
