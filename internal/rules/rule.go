@@ -21,6 +21,7 @@ type Rule struct {
 	Emits       []Emit
 	// EvidenceFields are copied into each detection.
 	EvidenceFields []event.Field
+	Limit          *Limit // nil if each detection is written
 	Metadata       Metadata
 	Tests          []Test
 
