@@ -85,6 +85,7 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 		cfg.Metrics = s.metrics
 	}
 	if s.pins != off {
+		cfg.Repeats = filepath.Join(s.state, "repeats")
 		cfg.Kernel.Pins, cfg.Kernel.Journal, cfg.Kernel.Restore = s.pins, filepath.Join(s.state, "journal"), agent.Restore
 	}
 	if err := cfg.Kernel.Validate(); err != nil {

@@ -52,6 +52,7 @@ type Agent struct {
 	kernel   *loader.Kernel
 	pipeline *pipeline
 	gaps     *gapReporter
+	repeats  *repeats
 	out      *sink
 	board    *health.Board
 	metrics  *metrics.Set
@@ -166,6 +167,11 @@ func (a *Agent) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
+	a.others.Go(func() {
+		ticker := time.NewTicker(repeatsPoll)
+		defer ticker.Stop()
+		a.fail(a.repeats.run(ticker.C, a.quit, c.liveAmong))
+	})
 	a.watchParts(c)
 	a.metrics.Collect(a.kernel, ruleCounts{c, a.store, changes})
 	a.metrics.Loaded()
@@ -239,8 +245,17 @@ func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) erro
 	if err != nil {
 		return err
 	}
+	describe := &describer{users: newUsers(passwdFile), host: host, catalogue: catalogue, clips: a.clips}
+	reader := a.kernel.Reader()
+	a.repeats = &repeats{
+		sink: out, before: before, describe: describe, idle: reader.Idle, uptime: loader.Uptime,
+		log: a.cfg.Log.With("component", "repeats"), metrics: a.metrics,
+	}
+	if err := a.repeats.start(a.cfg.Repeats, host.BootID); err != nil {
+		return err
+	}
 	a.pipeline = &pipeline{
-		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue, before: before, clips: a.clips,
+		describer: describe, source: reader, sink: out, repeats: a.repeats, before: before,
 		log: a.cfg.Log.With("component", "events"), metrics: a.metrics,
 	}
 	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, out, before, host, a.cfg.Log.With("component", "losses"), time.Now)
@@ -319,6 +334,9 @@ func (a *Agent) Stop() error {
 		a.kernel.Stop()
 	}
 	a.reading.Wait()
+	if a.repeats != nil {
+		a.fail(a.repeats.stop(a.cfg.Keep))
+	}
 	if a.gaps != nil {
 		// What was lost since the last look, while the hooks were still there.
 		a.fail(a.gaps.poll())
@@ -341,7 +359,7 @@ func (a *Agent) farewell() {
 	}
 	s, kernel := a.pipeline.stats(), counters.Total()
 	a.log.Info("bittern has stopped", "events", kernel.Events, "candidates", kernel.Matches,
-		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", kernel.LostRingFull+kernel.LostBusy+kernel.LostSkipped+s.Undecodable,
+		"detections", s.Detections, "repeats", s.Repeats, "prefiltered", s.Prefiltered, "lost", kernel.LostRingFull+kernel.LostBusy+kernel.LostSkipped+s.Undecodable,
 		"unknown_parents", kernel.UnknownParents, "untracked_processes", counters.Untracked)
 }
 

@@ -18,9 +18,12 @@ type Config struct {
 	States string
 	// Rescan is how long it takes to read all rule files once more, for what events don't tell; 0 for never.
 	Rescan time.Duration
-	Kernel loader.Config // its Log may be left out
-	Output io.Writer     // detections and gap records, and nothing else
-	Format Format
+	// Repeats is the directory in which the counts of detections that limits hold back outlive the agent; "" is to keep
+	// them in memory.
+	Repeats string
+	Kernel  loader.Config // its Log may be left out
+	Output  io.Writer     // detections and gap records, and nothing else
+	Format  Format
 	// Keep says that a Stop leaves the kernel's side to the next agent, if Kernel.Pins allows it.
 	Keep   bool
 	Colour bool // of text; for terminals

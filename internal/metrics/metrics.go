@@ -23,6 +23,15 @@ const (
 	Refused  Result = "refused"  // the kernel has no room or no hook
 )
 
+// Overflow is what became of a source that found no room among those that limits count apart.
+type Overflow string
+
+// The overflows.
+const (
+	Forgotten Overflow = "forgotten" // another source's window was given up for it, which had held nothing back
+	Unlimited Overflow = "unlimited" // the detection was written, whatever the limit
+)
+
 // Set is what the agent counts as it goes. See New; a nil Set counts nothing.
 type Set struct {
 	registry *prometheus.Registry
@@ -31,6 +40,9 @@ type Set struct {
 	lastSuccess prometheus.Gauge
 	editToLive  prometheus.Histogram
 	detections  *prometheus.CounterVec
+	repeats     *prometheus.CounterVec
+	windows     prometheus.Gauge
+	overflows   *prometheus.CounterVec
 	prefiltered prometheus.Counter
 	lost        *prometheus.CounterVec
 }
@@ -56,6 +68,18 @@ func New(version string) *Set {
 			Namespace: namespace, Name: "rule_detections_total",
 			Help: "Detections, by rule. A rule without any has no series.",
 		}, []string{"rule_id"}),
+		repeats: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "rule_repeats_total",
+			Help: "Detections that a rule's limit has held back: counted, and told together. A rule without any has no series.",
+		}, []string{"rule_id"}),
+		windows: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "limit_windows",
+			Help: "Windows of limits that are open: one for each rule version and source.",
+		}),
+		overflows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "limit_overflows_total",
+			Help: "How often a source found no room among those that limits count apart, so that more was written.",
+		}, []string{"outcome"}),
 		prefiltered: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "prefiltered_total",
 			Help: "Pairs of event and rule that the kernel let pass, and the exact matcher did not.",
@@ -74,7 +98,10 @@ func New(version string) *Set {
 	for _, r := range []Result{Live, Deleted, Rejected, Refused} {
 		s.changes.WithLabelValues(string(r)) // a rate needs the zero
 	}
-	s.registry.MustRegister(build, s.changes, s.lastSuccess, s.editToLive, s.detections, s.prefiltered, s.lost,
+	for _, o := range []Overflow{Forgotten, Unlimited} {
+		s.overflows.WithLabelValues(string(o))
+	}
+	s.registry.MustRegister(build, s.changes, s.lastSuccess, s.editToLive, s.detections, s.repeats, s.windows, s.overflows, s.prefiltered, s.lost,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
@@ -108,10 +135,32 @@ func (s *Set) Detected(ruleID string) {
 	}
 }
 
+// Repeated counts a detection that was held back.
+func (s *Set) Repeated(ruleID string) {
+	if s != nil {
+		s.repeats.WithLabelValues(ruleID).Inc()
+	}
+}
+
+// LimitWindows says how many windows of limits are open.
+func (s *Set) LimitWindows(n int) {
+	if s != nil {
+		s.windows.Set(float64(n))
+	}
+}
+
+// Overflowed counts a source that found no room.
+func (s *Set) Overflowed(outcome Overflow) {
+	if s != nil {
+		s.overflows.WithLabelValues(string(outcome)).Inc()
+	}
+}
+
 // Forget ends the series of a rule that is deleted.
 func (s *Set) Forget(ruleID string) {
 	if s != nil {
 		s.detections.DeleteLabelValues(ruleID)
+		s.repeats.DeleteLabelValues(ruleID)
 	}
 }
 
