@@ -24,7 +24,7 @@ const (
 const (
 	maxRuleID   = 64
 	maxBoot     = 40
-	maxInstance = 32
+	maxInstance = 64
 )
 
 // What a copy can be wrong in.

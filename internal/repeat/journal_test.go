@@ -28,7 +28,7 @@ func windowOf(r *rules.Rule, user uint32) *Window {
 		Rule: r, Source: Source{Per: rules.PerProcess, PID: 4711, Start: time.Hour, User: user}, Executable: "/bin/x\xff",
 		Boot: "5b1c6a2e-55c1-4fd8-9a0e-2d7e0a1f9d11", Opened: 2 * time.Hour, Began: at,
 		Written: 3, Held: 9, Announced: 7, Told: 4, ToldAt: 3 * time.Hour, First: at.Add(time.Second), Last: at.Add(time.Minute),
-		Record: Record{Instance: "0000000000000abc", Class: event.FileOpen, CPU: 3, Sequence: 1 << 40}, LastHeld: true,
+		Record: Record{Instance: strings.Repeat("a", 64), Class: event.FileOpen, CPU: 3, Sequence: 1 << 40}, LastHeld: true,
 	}
 }
 
