@@ -74,13 +74,19 @@ func checkSummary(s *ruleset) string {
 	if errs > 0 {
 		return fmt.Sprintf("%s and %s in %s", plural(errs, "error"), plural(warnings, "warning"), plural(s.files, "file"))
 	}
-	count := make(map[agent.Coverage]int)
+	count, limited := make(map[agent.Coverage]int), 0
 	for _, r := range s.rules {
 		count[agent.CoverageOf(r)]++
+		if r.Limit != nil {
+			limited++
+		}
 	}
-	return fmt.Sprintf("%s in %s: %d decided in the kernel, %d narrowed in the kernel, %d not narrowed; %s",
-		plural(len(s.rules), "rule"), plural(s.files, "file"),
-		count[agent.Exact], count[agent.Narrowed], count[agent.NotNarrowed], plural(warnings, "warning"))
+	text := fmt.Sprintf("%s in %s: %d decided in the kernel, %d narrowed in the kernel, %d not narrowed",
+		plural(len(s.rules), "rule"), plural(s.files, "file"), count[agent.Exact], count[agent.Narrowed], count[agent.NotNarrowed])
+	if limited > 0 {
+		text += fmt.Sprintf(", %d with a limit", limited)
+	}
+	return text + "; " + plural(warnings, "warning")
 }
 
 // problemJSON is a problem for editors and CI.

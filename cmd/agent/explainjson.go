@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"bittern/internal/agent"
@@ -20,9 +21,16 @@ type ruleJSON struct {
 	Hash     string     `json:"hash"`
 	Severity string     `json:"severity,omitempty"`
 	Attack   []tagJSON  `json:"attack"`
+	Limit    *limitJSON `json:"limit,omitempty"`
 	Coverage string     `json:"coverage"` // "exact", "narrowed" or "not_narrowed"
 	Slots    int        `json:"slots"`
 	Plans    []planJSON `json:"plans"`
+}
+
+type limitJSON struct {
+	Per    string `json:"per"` // "process", "user" or "rule"
+	Max    int    `json:"max"`
+	Window int    `json:"window"` // seconds
 }
 
 type tagJSON struct {
@@ -69,6 +77,9 @@ func newRuleJSON(r *rules.Rule, catalogue *attack.Catalogue) ruleJSON {
 	j := ruleJSON{
 		ID: r.ID, Version: r.Version, Name: r.Name, File: r.Pos.File, Line: r.Pos.Line, Hash: r.Hash.String(),
 		Severity: string(r.Metadata.Severity), Attack: []tagJSON{}, Coverage: coverageName(r), Slots: slots(r), Plans: []planJSON{},
+	}
+	if l := r.Limit; l != nil {
+		j.Limit = &limitJSON{l.Per.String(), l.Max, int(l.Window / time.Second)}
 	}
 	for _, e := range r.Emits {
 		tag := tagJSON{
