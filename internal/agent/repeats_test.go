@@ -81,7 +81,9 @@ func TestRepeats(t *testing.T) {
 				t.Error("it has no id")
 			}
 			got.ID = ""
-			at := func(second int) time.Time { return time.Unix(1e9, 0).Add(time.Hour + time.Duration(second)*time.Second) }
+			at := func(second int) time.Time {
+				return time.Unix(1e9, 0).Add(time.Hour + time.Duration(second)*time.Second)
+			}
 			if diff := cmp.Diff(event.Repeats{
 				Count: 3, Total: 3, First: at(2), Last: at(4), Began: at(0), Over: true,
 				Rule: event.Rule{ID: "A", Version: 2, Name: "n", Severity: "high", Hash: r.Hash.String()},

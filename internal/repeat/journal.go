@@ -24,8 +24,8 @@ type Journal struct {
 	dir    string
 	file   *os.File
 	out    io.WriterAt // the file
-	vacant []int // places below next that are free
-	next   int   // place behind the last one
+	vacant []int       // places below next that are free
+	next   int         // place behind the last one
 	writes []uint64
 	kept   map[rules.Hash]bool // versions whose documents are there
 	buf    []byte

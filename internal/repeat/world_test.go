@@ -48,7 +48,6 @@ type world struct {
 	deaths     int
 	unlimited  int
 	noJournal  bool
-	wholeLives int
 }
 
 func ruleOf(t testing.TB, id string, version, most int, window time.Duration) *rules.Rule {
