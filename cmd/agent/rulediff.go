@@ -132,13 +132,11 @@ func differenceOf(ctx context.Context, c *control.Client, known control.Rule, fi
 		}
 	case file == nil:
 		d.Kind = onlyLive
+		if i := slices.IndexFunc(problems, func(p rules.Problem) bool { return p.RuleID == known.ID && !p.Warning }); i >= 0 {
+			d.Reason = problems[i].Error()
+		}
 		if d.Reason == "" {
 			d.Reason = "no file has it"
-		}
-		for _, p := range problems {
-			if p.RuleID == known.ID && !p.Warning {
-				d.Reason = p.Error()
-			}
 		}
 	case file.Hash.String() == known.Hash:
 		return d, false, nil

@@ -83,23 +83,23 @@ func (a controlled) States(ctx context.Context) (map[string]rules.RuleState, err
 }
 
 // SetState persists a state, and waits until the kernel and the pipeline have it.
-func (a controlled) SetState(ctx context.Context, id string, state rules.RuleState, by string) error {
+func (a controlled) SetState(ctx context.Context, id string, state rules.RuleState, by string) (rules.RuleState, error) {
 	up, err := a.up()
 	if err != nil {
-		return err
+		return rules.RuleState{}, err
 	}
 	changes := a.control.Changes.Listen(setStateLimit, 0)
 	defer changes.Close()
 	if err := up.store.SetState(id, state, by); err != nil {
-		return err
+		return rules.RuleState{}, err
 	}
 	for {
-		counts, err := up.stateCounts(ctx, id)
+		is, counts, err := up.stateCounts(ctx, id)
 		if counts || err != nil {
-			return err
+			return is, err
 		}
 		if _, _, err := changes.Next(ctx); err != nil {
-			return fmt.Errorf("waiting for state of rule %s to count: %w", id, err)
+			return is, fmt.Errorf("waiting for state of rule %s to count: %w", id, err)
 		}
 	}
 }
@@ -111,17 +111,18 @@ const setStateLimit = 1
 // errStillLive is the answer where the kernel can't be rid of a rule at present.
 var errStillLive = errors.New("the state is kept, but the rule stays live until the kernel takes a commit (see the agent's log)")
 
-// stateCounts reports whether the state that the store has is the one in force.
-func (up *running) stateCounts(ctx context.Context, id string) (counts bool, err error) {
+// stateCounts returns the state in force, and whether it is the one that the store has.
+func (up *running) stateCounts(ctx context.Context, id string) (is rules.RuleState, counts bool, err error) {
 	c, stillLive := up.committer, false
 	err = c.ask(ctx, func() {
-		counts = c.states[id].Equal(up.store.State(id))
+		is = c.states[id]
+		counts = is.Equal(up.store.State(id))
 		stillLive = c.disabled(id) && c.live[id] != nil
 	})
 	if err == nil && counts && stillLive {
 		err = errStillLive
 	}
-	return counts, err
+	return is, counts, err
 }
 
 func (c *committer) statesNow(ctx context.Context) (all map[string]rules.RuleState, err error) {

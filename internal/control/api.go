@@ -17,8 +17,8 @@ type Agent interface {
 	Rule(ctx context.Context, id string) (RuleDetail, error)
 	Why(ctx context.Context, id string) (Why, error)
 	States(ctx context.Context) (map[string]rules.RuleState, error)
-	// SetState returns once the state counts for every event to come.
-	SetState(ctx context.Context, id string, state rules.RuleState, by string) error
+	// SetState returns once the state counts for every event to come, with all that was filled in.
+	SetState(ctx context.Context, id string, state rules.RuleState, by string) (rules.RuleState, error)
 	Doctor(ctx context.Context) (Doctor, error)
 	Settings() map[string]Setting
 }
@@ -180,7 +180,7 @@ type Setting struct {
 }
 
 // Change is what became of a change of a rule or of its state. Its topic is rule.reloaded.ID or
-// rule.state.ID; of a file of which no rule is known, rule.reloaded.
+// rule.state.ID; of a file of which no rule is known, "rule.reloaded." alone.
 type Change struct {
 	Topic   string    `json:"topic"`
 	Time    time.Time `json:"time"`

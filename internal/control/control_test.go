@@ -66,15 +66,15 @@ func (a *agent) States(context.Context) (map[string]rules.RuleState, error) {
 	return maps.Clone(a.states), a.failed
 }
 
-func (a *agent) SetState(_ context.Context, id string, state rules.RuleState, by string) error {
+func (a *agent) SetState(_ context.Context, id string, state rules.RuleState, by string) (rules.RuleState, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.failed != nil {
-		return a.failed
+		return rules.RuleState{}, a.failed
 	}
 	state.SetBy = by
 	a.states = map[string]rules.RuleState{id: state}
-	return nil
+	return state, nil
 }
 
 func (a *agent) Doctor(context.Context) (Doctor, error) {
@@ -221,6 +221,9 @@ func TestSocket(t *testing.T) {
 	}
 	if _, err := Listen(file); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("in the place of a file: %v", err)
+	}
+	if _, err := Listen(filepath.Join(dir, strings.Repeat("long", 30))); err == nil || !strings.Contains(err.Error(), "a socket's path can have 107") {
+		t.Errorf("a path that is too long: %v", err)
 	}
 	stale := filepath.Join(dir, "stale.sock")
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})

@@ -21,6 +21,10 @@ var ErrRunning = errors.New("another agent is running")
 // Listen listens on a Unix socket that only root, and who runs the agent, can open. It makes the
 // directory if need be, and takes the place of a socket on which nobody answers.
 func Listen(path string) (net.Listener, error) {
+	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
+		return nil, fmt.Errorf("opening the control socket: %s has %d bytes, a socket's path can have %d (name a shorter one with --socket)",
+			path, len(path), len(unix.RawSockaddrUnix{}.Path)-1)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("opening the control socket: %w", err)
 	}

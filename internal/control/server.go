@@ -206,20 +206,12 @@ func (s *Server) setTo(w http.ResponseWriter, r *http.Request, state rules.RuleS
 	}
 	by := s.by(r)
 	s.log.Info("asked to set a state", "rule_id", id, "state", state.State.String(), "by", by)
-	err := s.agent.SetState(r.Context(), id, state, by)
-	var set map[string]State
-	if err == nil {
-		set, err = s.states(r.Context())
-	}
+	is, err := s.agent.SetState(r.Context(), id, state, by)
 	if err != nil {
 		refuse(w, codeOf(err), err)
 		return
 	}
-	is, ok := set[id]
-	if !ok {
-		is = StateOf(rules.RuleState{})
-	}
-	send(w, http.StatusOK, is)
+	send(w, http.StatusOK, StateOf(is))
 }
 
 // by names who asks: root may do so in another's name, for example behind sudo.
