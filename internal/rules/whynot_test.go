@@ -73,4 +73,3 @@ func TestWhyNotIsThere(t *testing.T) {
 		}
 	})
 }
-
