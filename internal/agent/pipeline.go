@@ -33,6 +33,7 @@ type pipeline struct {
 	before  written // by the agents before us
 	log     *slog.Logger
 	metrics *metrics.Set
+	tally   *tally
 
 	detections, repeated, prefiltered, undecodable atomic.Uint64
 }
@@ -90,6 +91,7 @@ func (p *pipeline) judge(m loader.Match) error {
 		if !r.Match(m.Event) {
 			p.prefiltered.Add(1)
 			p.metrics.Prefiltered()
+			p.tally.missed(r, m.Event)
 			continue
 		}
 		if r.Limit != nil {
@@ -99,6 +101,7 @@ func (p *pipeline) judge(m loader.Match) error {
 			}
 			if held {
 				p.repeated.Add(1)
+				p.tally.held(r.ID, m.Event.Time)
 				continue
 			}
 		}
@@ -111,6 +114,7 @@ func (p *pipeline) judge(m loader.Match) error {
 		}
 		p.detections.Add(1)
 		p.metrics.Detected(r.ID)
+		p.tally.hit(r.ID, m.Event.Time)
 	}
 	return nil
 }

@@ -36,18 +36,18 @@ type line struct {
 
 // world is what outlives an agent: the ring, the output, and the journal's directory.
 type world struct {
-	t          *testing.T
-	dir        string
-	ring       []happening
-	read       int // records that were given back
-	output     []line
-	untilKill  int // steps
-	rnd        *rand.Rand
-	limits     Config
-	retired    map[rules.Hash]int // by version: read from which on it is not live
-	deaths     int
-	unlimited  int
-	noJournal  bool
+	t         *testing.T
+	dir       string
+	ring      []happening
+	read      int // records that were given back
+	output    []line
+	untilKill int // steps
+	rnd       *rand.Rand
+	limits    Config
+	retired   map[rules.Hash]int // by version: read from which on it is not live
+	deaths    int
+	unlimited int
+	noJournal bool
 }
 
 func ruleOf(t testing.TB, id string, version, most int, window time.Duration) *rules.Rule {

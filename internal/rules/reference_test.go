@@ -73,12 +73,12 @@ func TestReferenceExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(examples) != 4 {
+	if len(examples) != 5 {
 		t.Fatalf("have %d examples", len(examples))
 	}
-	whole, match, addresses, tests := examples[0][1], examples[1][1], examples[2][1], examples[3][1]
+	whole, match, addresses, limit, tests := examples[0][1], examples[1][1], examples[2][1], examples[3][1], examples[4][1]
 	connect := strings.Replace(head, "process_exec", "network_connect", 1)
-	for _, rule := range []string{whole, head + match, connect + addresses, oneRule + tests} {
+	for _, rule := range []string{whole, head + match, connect + addresses, oneRule + limit, oneRule + tests} {
 		if problems := Parse("docs.yml", []byte(rule), Options{}).AllProblems(); len(problems) > 0 {
 			t.Errorf("%s\n%s", rule, problems.Error())
 		}
