@@ -20,7 +20,7 @@ match:
   condition: tool and user and not cron
 emits: [{tactic: TA0011, technique_id: T1105, confidence: 0.5}]
 `)
-	const tool, user = `process.executable: "/bin/a" | "/bin/b"`, `user.id: 7`
+	const tool, user = `process.executable: is "/bin/a" | is "/bin/b"`, `user.id: is 7`
 	for _, each := range []struct {
 		hit  []string
 		want string
@@ -29,7 +29,7 @@ emits: [{tactic: TA0011, technique_id: T1105, confidence: 0.5}]
 		{[]string{"7", "/bin/cron"}, "no event has hit " + tool},
 		{[]string{"/bin/b"}, "events have hit " + tool + ", and none has hit " + user},
 		{[]string{"/bin/b", "7"}, "each of its lines has been hit, but never all by one event"},
-		{[]string{"/bin/b", "7", "/bin/cron"}, `what hits all of its lines is excluded by process.parent.executable: "/bin/cron", or no event hits them all`},
+		{[]string{"/bin/b", "7", "/bin/cron"}, `what hits all of its lines is excluded by process.parent.executable: is "/bin/cron", or no event hits them all`},
 	} {
 		got, err := obstacles(r, func(class event.Class, k rules.Key) (bool, error) {
 			for _, text := range each.hit {
