@@ -37,11 +37,21 @@ func Compile(t testing.TB, text []byte) *Schema {
 
 // YAML returns what is wrong with a YAML document, nil if nothing is.
 func (s *Schema) YAML(document []byte) error {
-	var value any
-	if err := yaml.Unmarshal(document, &value); err != nil {
+	var node yaml.Node
+	if err := yaml.Unmarshal(document, &node); err != nil {
 		return fmt.Errorf("reading YAML: %w", err)
 	}
-	text, err := json.Marshal(value) // the schema is about JSON: it knows neither dates nor keys that are numbers
+	return s.Node(&node)
+}
+
+// Node returns what is wrong with a node of YAML, nil if nothing is. Dates are texts to it, as they are to editors.
+func (s *Schema) Node(node *yaml.Node) error {
+	var value any
+	datesToText(node)
+	if err := node.Decode(&value); err != nil {
+		return fmt.Errorf("reading YAML: %w", err)
+	}
+	text, err := json.Marshal(value) // the schema is about JSON: it knows no keys that are numbers
 	if err != nil {
 		return fmt.Errorf("turning YAML into JSON: %w", err)
 	}
@@ -49,4 +59,14 @@ func (s *Schema) YAML(document []byte) error {
 		return err
 	}
 	return s.schema.Validate(value)
+}
+
+// datesToText changes a node so that dates are not a type of their own.
+func datesToText(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	for _, sub := range n.Content {
+		datesToText(sub)
+	}
 }
