@@ -62,7 +62,7 @@ can run Bittern.`,
 		Args: group,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCheck(a), newExplain(a), newTest(a), newTransaction(a))
+	cmd.AddCommand(newCheck(a), newExplain(a), newTest(a), newTransaction(a), newSchema(a))
 	return cmd
 }
 
