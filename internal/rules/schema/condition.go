@@ -16,6 +16,9 @@ func conditionPattern() string {
 	).Replace(form)
 }
 
+// conditionHelp is what to write instead.
+const conditionHelp = "write selections with and, or, not and parentheses, in lower case, 1 of tool_* or all of them"
+
 const (
 	blank  = `[ \t\r\n]`
 	prefix = `(not` + blank + `+|not\(` + blank + `*|\(` + blank + `*)*`

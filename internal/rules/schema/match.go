@@ -9,7 +9,7 @@ import (
 func (b *builder) ofClass(c event.Class) *node {
 	isIt := &node{Enum: namesOf(c)}
 	applies := &node{Type: "array", Contains: isIt}
-	names := b.namesOnly(fieldsOf(c), c.String()+".fields")
+	names := b.fieldNames(fieldsOf(c), c.String()+".fields")
 	example := &node{PropertyNames: names}
 	otherwise := &node{Properties: map[string]*node{"match": example, "no_match": example}}
 	return &node{
@@ -38,7 +38,7 @@ func (b *builder) anyMatch() (*node, error) {
 func (b *builder) match(c event.Class) *node {
 	def := c.String() + ".match"
 	n := &node{MinProperties: 1, MaxProperties: rules.MaxEntries}
-	field := b.namesOnly(stringFields(fieldsOf(c)), c.String()+".texts")
+	field := b.fieldNames(stringFields(fieldsOf(c)), c.String()+".texts")
 	n.If = &node{AnyOf: []*node{{Required: []string{"field"}}, {Required: []string{"pattern"}}}}
 	n.Then = &node{
 		Required: []string{"field", "pattern"}, AdditionalProperties: false,
@@ -77,7 +77,7 @@ func (b *builder) tests() (*node, error) {
 	}
 	n.OneOf = []*node{{Required: []string{"match"}}, {Required: []string{"no_match"}}}
 	for _, c := range event.Classes() {
-		example := &node{PropertyNames: b.namesOnly(fieldsOf(c), c.String()+".fields")}
+		example := &node{PropertyNames: b.fieldNames(fieldsOf(c), c.String()+".fields")}
 		n.AllOf = append(n.AllOf, &node{
 			If:   &node{Properties: map[string]*node{"event": {Enum: namesOf(c)}}, Required: []string{"event"}},
 			Then: &node{Properties: map[string]*node{"match": example, "no_match": example}},

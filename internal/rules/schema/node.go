@@ -14,10 +14,12 @@ type node struct {
 	// EnumDescriptions are no part of JSON Schema: editors show them beside the values.
 	EnumDescriptions []string `json:"enumDescriptions,omitempty"`
 	Pattern          string   `json:"pattern,omitempty"`
-	MinLength        int      `json:"minLength,omitempty"`
-	MaxLength        int      `json:"maxLength,omitempty"` // in characters, of which the bytes that count are never fewer
-	Minimum          any      `json:"minimum,omitempty"`
-	Maximum          any      `json:"maximum,omitempty"`
+	// PatternErrorMessage is none either: editors show it instead of the pattern.
+	PatternErrorMessage string `json:"patternErrorMessage,omitempty"`
+	MinLength           int    `json:"minLength,omitempty"`
+	MaxLength           int    `json:"maxLength,omitempty"` // in characters, of which the bytes that count are never fewer
+	Minimum             any    `json:"minimum,omitempty"`
+	Maximum             any    `json:"maximum,omitempty"`
 
 	Items       *node `json:"items,omitempty"`
 	Contains    *node `json:"contains,omitempty"`

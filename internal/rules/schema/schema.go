@@ -73,30 +73,30 @@ func (b *builder) mapping(keys []rules.KeyInfo) (*node, error) {
 func (b *builder) value(k rules.KeyInfo) (n *node, err error) {
 	switch k.Type {
 	case rules.TypeID:
-		n = &node{Type: "string", Pattern: "^[A-Za-z0-9_]+$", MaxLength: k.Most}
+		n = &node{Type: "string", Pattern: "^[A-Za-z0-9_]+$", MaxLength: k.Most, PatternErrorMessage: "use letters, digits and _ only"}
 	case rules.TypeCount:
 		n = &node{Type: "integer", Minimum: 1, Maximum: rules.MaxVersion}
 	case rules.TypeText:
-		n = &node{Type: "string", Pattern: visible, MaxLength: k.Most}
+		n = visibleText(k.Most)
 	case rules.TypeCondition:
-		n = &node{Type: "string", Pattern: conditionPattern(), MaxLength: k.Most}
+		n = &node{Type: "string", Pattern: conditionPattern(), MaxLength: k.Most, PatternErrorMessage: conditionHelp}
 	case rules.TypePattern:
 		n = patterns()
 	case rules.TypeTexts:
-		n = list(&node{Type: "string", Pattern: visible, MaxLength: k.Most})
+		n = list(visibleText(k.Most))
 	case rules.TypeDate:
-		n = &node{Type: "string", Pattern: "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"}
+		n = &node{Type: "string", Pattern: "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", PatternErrorMessage: "write it as 2026-01-31"}
 	case rules.TypeSeverity:
 		n = &node{Type: "string"}
 		for _, s := range rules.Severities() {
 			n.Enum = append(n.Enum, string(s))
 		}
 	case rules.TypeTactic:
-		n = &node{Type: "string", Pattern: "^TA[0-9]{4}$"}
+		n = &node{Type: "string", Pattern: "^TA[0-9]{4}$", PatternErrorMessage: "write it as TA0011"}
 	case rules.TypeTechnique:
-		n = &node{Type: "string", Pattern: "^T[0-9]{4}$"}
+		n = &node{Type: "string", Pattern: "^T[0-9]{4}$", PatternErrorMessage: "write it as T1105"}
 	case rules.TypeSubTechnique:
-		n = &node{Type: "string", Pattern: `^T[0-9]{4}\.[0-9]{3}$`}
+		n = &node{Type: "string", Pattern: `^T[0-9]{4}\.[0-9]{3}$`, PatternErrorMessage: "write it as T1059.004"}
 	case rules.TypeConfidence:
 		n = &node{Type: "number", Minimum: 0, Maximum: 1}
 	case rules.TypeClass:
@@ -104,9 +104,9 @@ func (b *builder) value(k rules.KeyInfo) (n *node, err error) {
 	case rules.TypeClasses:
 		n = classes()
 	case rules.TypeField:
-		n = b.fieldNames(stringFields(event.Fields()), "texts")
+		n = &node{Type: "string"} // which one, by class
 	case rules.TypeFields:
-		n = list(b.fieldNames(event.Fields(), "fields"))
+		n = list(&node{Type: "string"})
 		n.UniqueItems = true
 	case rules.TypeEmits:
 		n, err = b.mapping(rules.EmitKeys())
@@ -128,6 +128,11 @@ func (b *builder) value(k rules.KeyInfo) (n *node, err error) {
 	}
 	n.Description = plain(k.Doc)
 	return n, nil
+}
+
+// visibleText is a text that is not blank.
+func visibleText(most int) *node {
+	return &node{Type: "string", Pattern: visible, MaxLength: most, PatternErrorMessage: "write a text or leave the key out"}
 }
 
 // list is a list of such values.
@@ -179,13 +184,6 @@ func (b *builder) fieldNames(fields []event.FieldInfo, def string) *node {
 		}
 		b.defs[def] = n
 	}
-	return ref(def)
-}
-
-// namesOnly is fieldNames without what they are.
-func (b *builder) namesOnly(fields []event.FieldInfo, def string) *node {
-	b.fieldNames(fields, def)
-	b.defs[def].EnumDescriptions = nil
 	return ref(def)
 }
 

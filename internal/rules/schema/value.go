@@ -114,22 +114,23 @@ func (b *builder) one(f event.FieldInfo, way string, fold bool) (string, *node) 
 	case way == "re":
 		return "pattern", patterns()
 	case way == "cidr":
-		return "network", &node{Type: "string", Pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}
+		return "network", &node{Type: "string", Pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$", PatternErrorMessage: "write a network such as '10.0.0.0/8'"}
 	case way != "":
-		return "part", &node{Type: "string", Pattern: `[^*]`, MaxLength: rules.MaxValueBytes} // only stars match everything
+		return "part", &node{Type: "string", Pattern: `[^*]`, MaxLength: rules.MaxValueBytes, PatternErrorMessage: matchesAll}
 	case f.Values != nil && fold:
 		return f.Name + ".nocase", &node{Type: "string", Pattern: "^(" + strings.Join(anyCase(f.Values), "|") + ")$|" + wild, MaxLength: rules.MaxValueBytes}
 	case f.Values != nil:
 		return f.Name + ".value", &node{AnyOf: []*node{enumerated(f), {Type: "string", Pattern: wild, MaxLength: rules.MaxValueBytes}}}
 	case f.Address:
-		return "address", &node{Type: "string", Pattern: address + "|" + wild, MaxLength: rules.MaxValueBytes}
+		return "address", &node{Type: "string", Pattern: address + "|" + wild, MaxLength: rules.MaxValueBytes, PatternErrorMessage: "write an IP address; of a network: field|cidr"}
 	}
-	return "text", &node{Type: "string", Pattern: `^$|[^*]`, MaxLength: rules.MaxValueBytes}
+	return "text", &node{Type: "string", Pattern: `^$|[^*]`, MaxLength: rules.MaxValueBytes, PatternErrorMessage: matchesAll}
 }
 
 const (
-	wild    = `\?|[^*]\*|\*[^*]` // a text with wildcards, and not of stars only
-	address = `^[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*$`
+	wild       = `\?|[^*]\*|\*[^*]` // a text with wildcards, and not of stars only
+	matchesAll = "it matches every value: leave the key out"
+	address    = `^[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*$`
 )
 
 // anyCase returns patterns that match texts in any case.
