@@ -97,10 +97,23 @@ func fieldRule(f event.FieldInfo, match string) string {
 	return strings.Replace(ruleWith("match", match), "[process_exec]", "["+f.Classes[0].String()+"]", 1)
 }
 
+// probed are the fields to try: with -short, which is for the race detector, a few of them.
+func probed() []event.FieldInfo {
+	all := event.Fields()
+	if !testing.Short() {
+		return all
+	}
+	var few []event.FieldInfo
+	for i := 0; i < len(all); i += 7 {
+		few = append(few, all[i])
+	}
+	return few
+}
+
 // Each field is compared to values of all kinds, and is in tests.
 func TestValuesOfFields(t *testing.T) {
 	s := compiled(t)
-	for _, f := range event.Fields() {
+	for _, f := range probed() {
 		for _, value := range append(values, f.Values...) {
 			good, valid := judge(t, s, fieldRule(f, fmt.Sprintf("{a: {%s: %s}}", f.Name, value)))
 			if !good && valid {
@@ -117,10 +130,13 @@ func TestValuesOfFields(t *testing.T) {
 
 // Fields of each form are given all modifiers, up to three of them.
 func TestModifiers(t *testing.T) {
-	s := compiled(t)
+	s, most := compiled(t), 3
+	if testing.Short() {
+		most = 2
+	}
 	for _, field := range []event.Field{event.ProcessCommandLine, event.DestinationIP, event.NetworkTransport, event.ProcessPID} {
 		f := field.Info()
-		for _, modifiers := range sequences(3) {
+		for _, modifiers := range sequences(most) {
 			for _, value := range []string{"x", "[x, y]", "10.0.0.0/8", "[10.0.0.0/8]"} {
 				good, valid := judge(t, s, fieldRule(f, fmt.Sprintf("{a: {%s%s: %s}}", f.Name, modifiers, value)))
 				if !good && valid {
@@ -150,7 +166,7 @@ func sequences(most int) []string {
 // Each field is used where each class is, alone and with another.
 func TestFieldsOfClasses(t *testing.T) {
 	s := compiled(t)
-	for _, f := range event.Fields() {
+	for _, f := range probed() {
 		for _, a := range event.Classes() {
 			for _, b := range []event.Class{a, event.ProcessExec, event.KernelChange} {
 				classes := "[" + a.String() + "]"
