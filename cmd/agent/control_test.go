@@ -104,7 +104,7 @@ func TestCommandsAskTheAgent(t *testing.T) {
 	bittern.says(t, 0, "doctor --output json", `"class": "file_open"`)
 
 	bittern.says(t, 0, "rules why SHOWN", "SHOWN v1 is live\n", "- only processes of cgroup ", "- process_exec: ", "- it has detected 3 times since ")
-	bittern.says(t, 0, "rules why SILENT", "SILENT v1 is live\n", "- the kernel has let no event pass", "clause 1", "other-")
+	bittern.says(t, 0, "rules why SILENT", "SILENT v1 is live\n", "- the kernel has let no event pass", "process_exec, clause 1: events have hit process.executable: ends with \"/true\", and none has hit process.command_line: contains")
 	bittern.says(t, 0, "rules why WRONG", "WRONG v0 is rejected\n", "! its file is wrong", "c.yml:8:3: ")
 	bittern.says(t, 1, "rules why NONE", "rule NONE: there is no such rule")
 

@@ -3,12 +3,12 @@ package agent
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"bittern/internal/control"
 	"bittern/internal/event"
 	"bittern/internal/loader"
+	"bittern/internal/rules"
 )
 
 // Why says what keeps a rule from detecting, from the operator's decision to the last event that came close.
@@ -37,6 +37,13 @@ func (a controlled) Why(ctx context.Context, id string) (control.Why, error) {
 		return control.Why{}, fmt.Errorf("reading the kernel's counters: %w", err)
 	}
 	d.classes(up.kernel.Caps(false).Hooks, counters)
+	if d.rule.Passed == 0 {
+		details, err := obstacles(v.live, up.kernel.Hit)
+		if err != nil {
+			return control.Why{}, err
+		}
+		d.add(control.Finding{Text: "the kernel has let no event pass: none has hit a key of each line of a clause", Details: details})
+	}
 	d.hits(up.pipeline.tally.of(id), a.began)
 	return d.why(), nil
 }
@@ -110,18 +117,54 @@ func (d *diagnosis) classes(hooks []loader.Hook, counters loader.Counters) {
 	}
 }
 
-// hits says how far events have come.
+// obstacles says of each clause of a rule how far events have come: the kernel looks for the groups in their
+// order, and for the second only in events that hit a first one.
+func obstacles(r *rules.Rule, hit func(event.Class, rules.Key) (bool, error)) ([]string, error) {
+	var lines []string
+	for _, plan := range r.Plans() {
+		for i, clause := range plan.Clauses {
+			line, err := obstacle(plan.Class, clause, hit)
+			if err != nil {
+				return nil, fmt.Errorf("asking the kernel about rule %s: %w", r.ID, err)
+			}
+			lines = append(lines, fmt.Sprintf("%s, clause %d: %s", plan.Class, i+1, line))
+		}
+	}
+	return lines, nil
+}
+
+func obstacle(class event.Class, clause rules.Clause, hit func(event.Class, rules.Key) (bool, error)) (string, error) {
+	first := func(g rules.Group) (int, error) {
+		for i, k := range g {
+			if is, err := hit(class, k); is || err != nil {
+				return i, err
+			}
+		}
+		return -1, nil
+	}
+	for i, g := range clause.Groups {
+		at, err := first(g)
+		switch {
+		case err != nil:
+			return "", err
+		case at < 0 && i == 0:
+			return "no event has hit " + g.String(), nil
+		case at < 0:
+			return "events have hit " + clause.Groups[0].String() + ", and none has hit " + g.String(), nil
+		}
+	}
+	excluded, err := first(clause.Not)
+	if err != nil || excluded < 0 {
+		return "each of its lines has been hit, but never all by one event", err
+	}
+	return "what hits all of its lines is excluded by " + rules.Group(clause.Not[excluded:excluded+1]).String() + ", or no event hits them all", nil
+}
+
+// hits says what has come of the events that the kernel let pass.
 func (d *diagnosis) hits(counts *ruleTally, since time.Time) {
 	passed, hits := counts.passed.Load(), counts.hits.Load()
-	switch {
-	case hits > 0:
+	if hits > 0 {
 		d.note(fmt.Sprintf("it has detected %d times since %s, the last time at %s", hits, since.Format(time.RFC3339), counts.lastHit().Format(time.RFC3339)))
-	case passed == 0:
-		d.add(control.Finding{
-			Text:    "the kernel has let no event pass: none has hit a key of each line of a clause, and none that begins with not",
-			Details: strings.Split(strings.TrimSuffix(d.rule.Plan, "\n"), "\n"),
-			Hint:    "compare with what an event says, for example by a rule for the class with one of the lines only",
-		})
 	}
 	miss := counts.miss.Load()
 	if miss == nil {
