@@ -64,7 +64,7 @@ others work with files, and need no privileges, nor a kernel that can run Bitter
 		Args: group,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newList(a), newShow(a), newDiff(a), newWhy(a), newCheck(a), newExplain(a), newTest(a), newTransaction(a))
+	cmd.AddCommand(newList(a), newShow(a), newDiff(a), newWhy(a), newCheck(a), newExplain(a), newTest(a), newTransaction(a), newSchema(a))
 	return cmd
 }
 

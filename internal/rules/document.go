@@ -12,12 +12,6 @@ import (
 	"bittern/internal/event"
 )
 
-// keys of a rule, in the order in which the reference lists them.
-var keys = []string{
-	"rule_id", "rule_version", "name", "description", "applies_to", "match", "emits", "evidence_fields", "limit", "tests",
-	"severity", "author", "date", "references", "falsepositives", "tags", "last_reviewed", "next_review",
-}
-
 // otherKeys are names that other rule forms use for keys of ours.
 var otherKeys = map[string]string{
 	"id": "rule_id", "title": "name", "version": "rule_version", "level": "severity", "modified": "last_reviewed",
@@ -72,6 +66,7 @@ func (r *reader) rule(n *yaml.Node, seen map[string]int) *Rule {
 	if r.sigma(root) {
 		return nil
 	}
+	keys := keyNames(ruleKeys)
 	given := make(map[string]*yaml.Node, len(root))
 	for _, e := range root {
 		switch {

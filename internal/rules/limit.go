@@ -62,10 +62,7 @@ type windowUnit struct {
 
 var windowUnits = []windowUnit{{"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} // largest first
 
-var (
-	limitKeys  = []string{"per", "max", "window"}
-	windowForm = regexp.MustCompile(`^([1-9][0-9]*)([smh])$`)
-)
+var windowForm = regexp.MustCompile(`^([1-9][0-9]*)([smh])$`)
 
 // limit reads the limit of a rule.
 func (r *reader) limit(n *yaml.Node) *Limit {
@@ -84,7 +81,7 @@ func (r *reader) limit(n *yaml.Node) *Limit {
 		case "window":
 			limit.Window = r.window(e.value)
 		default:
-			r.errorf(e.key, didYouMean(e.name, limitKeys), "unknown key %q in limit", clip(e.name))
+			r.errorf(e.key, didYouMean(e.name, keyNames(limitKeys)), "unknown key %q in limit", clip(e.name))
 		}
 	}
 	r.required(n, given, "per", "one of "+strings.Join(perNames, ", "))

@@ -61,6 +61,9 @@ const (
 	Critical      Severity = "critical"
 )
 
+// Severities lists the severities, from least to most.
+func Severities() []Severity { return []Severity{Informational, Low, Medium, High, Critical} }
+
 // Emit is one MITRE ATT&CK tag that a rule puts on its detections.
 type Emit struct {
 	Tactic       string  // "TA0011"
