@@ -114,10 +114,7 @@ func (b *builder) value(k rules.KeyInfo) (n *node, err error) {
 	case rules.TypeLimit:
 		n, err = b.mapping(rules.LimitKeys())
 	case rules.TypePer:
-		n = &node{Type: "string"}
-		for _, source := range rules.Sources() {
-			n.Enum = append(n.Enum, source)
-		}
+		n = &node{Type: "string", Enum: rules.Sources()}
 	case rules.TypeWindow:
 		n = &node{Type: "string", Pattern: "^[1-9][0-9]*[smh]$", PatternErrorMessage: "write it as 30s, 5m or 1h"}
 	case rules.TypeTests:
