@@ -70,16 +70,13 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	colour := func(w io.Writer) bool { return isTerminal(w) && wantsColour(a.env) }
 	log := newLogger(a.err, s.logLevel, s.logFormat, colour(a.err))
 	cfg := agent.Config{
-		Rules:  func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
-		States: statesDir(s),
-		Rescan: s.rescan,
-		Kernel: loader.Config{Cgroup: s.cgroup, Slots: s.slots, RingBytes: s.ringBytes, Log: log.With("component", "kernel")},
-		Keep:   s.keep,
-		Output: a.out,
-		Colour: colour(a.out),
-		Log:    log,
-
-		ProgramStats: s.stats,
+		Rules:    func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
+		States:   statesDir(s),
+		Kernel:   loader.Config{Cgroup: s.cgroup, Slots: s.slots, RingBytes: s.ringBytes, Log: log.With("component", "kernel")},
+		Output:   a.out,
+		Colour:   colour(a.out),
+		Log:      log,
+		Tunables: agent.Tunables{Rescan: s.rescan, Keep: s.keep, ProgramStats: s.stats},
 	}
 	if s.metrics != off {
 		cfg.Metrics = s.metrics
@@ -99,7 +96,11 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
-	return untilSignalled(signals, func(ctx context.Context) error { return agent.Run(ctx, cfg) })
+	detector, err := agent.New(cfg)
+	if err != nil {
+		return err
+	}
+	return untilSignalled(signals, detector.Run)
 }
 
 // untilSignalled runs f, ends its context at the first signal, and does not wait

@@ -44,10 +44,12 @@ type Agent struct {
 
 	mu       sync.Mutex // guards what follows; held throughout Start
 	started  bool
+	running  bool // Start has succeeded
 	stopping bool
 	rulesDir string
 	store    Store
-	expired  []rules.Change // states, while no agent ran
+	rescan   func(interval time.Duration) error // of the store
+	expired  []rules.Change                     // states, while no agent ran
 	clips    *clips
 	kernel   *loader.Kernel
 	pipeline *pipeline
@@ -77,16 +79,13 @@ func New(cfg Config) (*Agent, error) {
 		board: new(health.Board), metrics: metrics.New(Version()),
 	}
 	a.cfg.Kernel.Found = a.reportHook
+	a.metrics.Configured(true)
 	return a, nil
 }
 
-// Run runs an agent until ctx is done, and returns nil then, or until a part of
+// Run runs the agent until ctx is done, and returns nil then, or until a part of
 // it fails. What the kernel had handed over by then is written out first.
-func Run(ctx context.Context, cfg Config) error {
-	a, err := New(cfg)
-	if err != nil {
-		return err
-	}
+func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Start(); err != nil {
 		return errors.Join(err, a.Stop())
 	}
@@ -128,14 +127,16 @@ func (a *Agent) Start() error {
 	if err != nil {
 		return err
 	}
-	a.serve()
+	if err := a.serve(a.cfg.Metrics); err != nil {
+		// That it can't is no reason not to detect.
+		a.log.Error("metrics and health are not told", "error", err)
+		a.cfg.Metrics = ""
+	}
 	if err := a.open(catalogue); err != nil {
 		return err
 	}
-	if a.cfg.ProgramStats {
-		if a.stats, err = loader.EnableStats(); err != nil {
-			return err
-		}
+	if err := a.measure(a.cfg.ProgramStats); err != nil {
+		return err
 	}
 	for _, hook := range a.kernel.Caps(false).Hooks {
 		a.reportHook(hook)
@@ -174,6 +175,7 @@ func (a *Agent) Start() error {
 		defer ticker.Stop()
 		watchHealth(a.store.Health, a.cfg.Log.With("component", "health"), ticker.C, a.quit)
 	})
+	a.running = true
 	a.report(c.summary(), time.Since(a.began))
 	// Compiling all rules and finding hooks takes several times the memory that is kept.
 	a.kernel.Rest()
@@ -202,7 +204,7 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 	if err != nil {
 		return err
 	}
-	a.store = store
+	a.store, a.rescan = store, store.SetRescan
 	early := store.Changes()
 	defer early.Close()
 	if err := store.Start(); err != nil {
@@ -214,21 +216,6 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 		}
 	}
 	return nil
-}
-
-// serve begins to tell metrics and health. That it can't is no reason not to detect.
-func (a *Agent) serve() {
-	if a.cfg.Metrics == "" {
-		return
-	}
-	log := a.cfg.Log.With("component", "metrics")
-	server, err := metrics.Listen(a.cfg.Metrics, a.metrics.Handler(a.board, log))
-	if err != nil {
-		log.Error("metrics and health are not told", "error", err)
-		return
-	}
-	a.server = server
-	log.Info("telling metrics and health", "address", server.Address())
 }
 
 // startReading starts what turns matches into output.

@@ -71,3 +71,28 @@ func TestPace(t *testing.T) {
 		}
 	}
 }
+
+// TestRescanIsChangedWhileItRuns turns it on in a store that waits for events only, and off again.
+func TestRescanIsChangedWhileItRuns(t *testing.T) {
+	cfg := config(t.TempDir(), time.Minute)
+	outside := filepath.Join(t.TempDir(), "a.yml")
+	must(t, os.WriteFile(outside, []byte(storetest.Text("R1", 1)), 0o600))
+	must(t, os.Link(outside, filepath.Join(cfg.Dir, "a.yml")))
+	f := openStore(t, cfg)
+	sub := f.Changes()
+	must(t, os.WriteFile(outside, []byte(storetest.Text("R1", 2)), 0o600))
+	must(t, f.SetRescan(time.Millisecond))
+	storetest.Expect(t, sub, "definition R1 v2")
+	must(t, f.SetRescan(0))
+	if err := f.SetRescan(-1); err == nil {
+		t.Error("a negative time is accepted")
+	}
+	f.Put(t, "b.yml", storetest.Text("R2", 1))
+	storetest.Expect(t, sub, "definition R2 v1")
+	rounds := f.Stats().Rescans
+	f.Put(t, "b.yml", storetest.Text("R2", 2))
+	storetest.Expect(t, sub, "definition R2 v2")
+	if now := f.Stats().Rescans; now != rounds {
+		t.Errorf("%d rounds, then %d: it still goes on", rounds, now)
+	}
+}
