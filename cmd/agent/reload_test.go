@@ -2,13 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // count returns how many lines of the log so far have a message and a key.
@@ -202,4 +207,70 @@ func TestHangup(t *testing.T) {
 	if code, _ := p.end(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
+}
+
+// TestTerminalIsGone: an agent that was started on a terminal ends with it.
+func TestTerminalIsGone(t *testing.T) {
+	cg := newCgroup(t)
+	master, slave := terminal(t)
+	cmd := exec.Command(called(t, self(t), "bittern"), "run", "--cgroup", cg.path, "--log-format", "json", "--rules", t.TempDir())
+	cmd.Env = append(os.Environ(), rootVariable+"="+t.TempDir())
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // the exit code is looked at
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // fails only if it has ended
+		<-ended
+	})
+	slave.Close()
+	log := newLines()
+	go log.collect(master)
+	p := &process{log: log}
+	p.logged(t, "bittern is running")
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.logged(t, "configuration read again")
+	master.Close()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("it still runs")
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit code %d (%v), want 0", code, cmd.ProcessState)
+	}
+}
+
+// terminal makes a terminal, and returns both of its ends.
+func terminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	conn, err := master.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var number int
+	if ctlErr := conn.Control(func(fd uintptr) {
+		number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		err = errors.Join(err, unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0))
+	}); ctlErr != nil || err != nil {
+		t.Fatal(ctlErr, err)
+	}
+	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
 }

@@ -107,7 +107,7 @@ func TestSettingsAreReported(t *testing.T) {
 	write(t, path, "slots: 64\nkeep: true\n")
 	a := &app{
 		out: io.Discard, err: io.Discard, paths: paths{config: path, state: "/s"},
-		env: func(name string) (string, bool) { return "warn", name == "BITTERN_LOG_LEVEL" },
+		env: func(name string) (string, bool) { return "/p", name == "BITTERN_PINS" },
 	}
 	s := newSettings(a.paths)
 	if err := s.flags.Parse([]string{"--rescan", "1h"}); err != nil {
@@ -121,7 +121,8 @@ func TestSettingsAreReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReloader(a, s, detector, new(slog.LevelVar), log)
+	level := new(slog.LevelVar)
+	r := newReloader(a, s, detector, level, log)
 	want := func(key, value, from, changes, wanted string) {
 		t.Helper()
 		all := r.report()
@@ -138,7 +139,7 @@ func TestSettingsAreReported(t *testing.T) {
 	want("slots", "64", path+":1:8", "restart", "")
 	want("keep", "true", path+":2:7", "live", "")
 	want("rescan", "1h", "--rescan", "live", "")
-	want("log_level", "warn", "BITTERN_LOG_LEVEL", "live", "")
+	want("pins", "/p", "BITTERN_PINS", "restart", "")
 	want("state", "/s", "default", "restart", "")
 	want("config", path, "default", "restart", "")
 
@@ -153,6 +154,16 @@ func TestSettingsAreReported(t *testing.T) {
 	want("rescan", "1h", "--rescan", "live", "")
 	if detector.Tunables().Keep {
 		t.Error("keep is still in force")
+	}
+	edit("slots: 128\nlog_level: error\npins: /q\n")
+	want("log_level", "error", path+":2:12", "live", "")
+	want("pins", "/p", "BITTERN_PINS", "restart", "")
+	if level.Level() != slog.LevelError {
+		t.Errorf("the level is %v", level)
+	}
+	edit("slots: 128\n")
+	if level.Level() != slog.LevelInfo {
+		t.Errorf("the level is %v", level)
 	}
 	edit("slots: [\n")
 	want("slots", "64", path+":1:8", "restart", "128")
