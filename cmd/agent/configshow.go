@@ -13,11 +13,10 @@ import (
 
 // setting is a setting as people and programs are told of it.
 type setting struct {
-	Key     string  `json:"key"`
-	Value   string  `json:"value"` // in force; passwords are taken out
-	Source  source  `json:"source"`
-	Changes string  `json:"changes"`          // take effect "live", or at a "restart"
-	Wanted  *string `json:"wanted,omitempty"` // the value that an edit asks for, if that is not in force
+	Key     string `json:"key"`
+	Value   string `json:"value"` // passwords are taken out
+	Source  source `json:"source"`
+	Changes string `json:"changes"` // take effect "live", or at a "restart"
 }
 
 // report returns all settings, by key.
@@ -31,7 +30,7 @@ func (s *settings) report() (all []setting) {
 		if flag == "config" {
 			value = s.file.path // that may not be there
 		}
-		all = append(all, setting{key(flag), value, s.source(flag), changes, nil})
+		all = append(all, setting{key(flag), value, s.source(flag), changes})
 	}
 	return all
 }

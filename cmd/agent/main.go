@@ -24,7 +24,8 @@ func main() {
 }
 
 func hostPaths() paths {
-	return paths{config: "/etc/bittern/bittern.yaml", rules: "/etc/bittern/rules", state: "/var/lib/bittern", pins: "/sys/fs/bpf/bittern", metrics: "127.0.0.1:9435"}
+	return paths{config: "/etc/bittern/bittern.yaml", rules: "/etc/bittern/rules", state: "/var/lib/bittern", pins: "/sys/fs/bpf/bittern", metrics: "127.0.0.1:9435",
+		socket: "/run/bittern/agent.sock"}
 }
 
 // app is what the commands take from the process they run in.

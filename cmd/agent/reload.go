@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"bittern/internal/agent"
+	"bittern/internal/control"
 	"bittern/internal/inotify/pathwatch"
 )
 
@@ -26,18 +28,22 @@ type reloader struct {
 	level    *slog.LevelVar // of all logs
 	terminal bool           // the output is one
 
-	mu sync.Mutex // guards what follows, and orders reloads
+	mu sync.Mutex // guards what follows, and orders reloads; it can be held until the agent has started
 	// force are the settings in force, wanted those of the last file that was right: they differ in what needs
 	// a restart, and in what could not be changed.
 	force, wanted *settings
 	read          file // the last one, right or wrong
+
+	told atomic.Pointer[map[string]control.Setting] // is not changed any more
 }
 
 func newReloader(a *app, s *settings, detector tuner, level *slog.LevelVar, log *slog.Logger) *reloader {
-	return &reloader{
+	r := &reloader{
 		app: a, agent: detector, log: log.With("component", "settings"), level: level, terminal: isTerminal(a.out),
 		force: s, wanted: s, read: s.file,
 	}
+	r.tell()
+	return r
 }
 
 // follow reloads at each edit of the file until ctx is done.
@@ -103,6 +109,7 @@ func (r *reloader) reload(now file, asked bool) {
 		return
 	}
 	r.wanted = next
+	defer r.tell()
 	if err := r.enforce(); errors.Is(err, agent.ErrStopped) {
 		return
 	}
@@ -169,16 +176,19 @@ func (r *reloader) adopt(flag string) {
 	}
 }
 
-// report says how the settings are; it can be called at any time.
-func (r *reloader) report() []setting {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := r.force.report()
-	for i, flag := range r.force.names() {
+// report says how the settings are, by key; it waits for nobody.
+func (r *reloader) report() map[string]control.Setting { return *r.told.Load() }
+
+// tell has report say how they are now.
+func (r *reloader) tell() {
+	all := make(map[string]control.Setting)
+	for _, s := range r.force.report() {
+		is, flag := control.Setting{Value: s.Value, Source: s.Source.String(), Changes: s.Changes}, flagOf(s.Key)
 		if value(r.force, flag) != value(r.wanted, flag) {
 			wanted := shown(r.wanted.flags.Lookup(flag))
-			all[i].Wanted = &wanted
+			is.Wanted = &wanted
 		}
+		all[s.Key] = is
 	}
-	return all
+	r.told.Store(&all)
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bittern/internal/control"
 )
 
 // count returns how many lines of the log so far have a message and a key.
@@ -102,6 +104,15 @@ func TestConfigurationIsReloaded(t *testing.T) {
 	write(t, file, strings.Replace(base, "127.0.0.1:0", "localhost:0", 1)+"slots: 64\n")
 	p.logged(t, "setting needs a restart", "key", "slots", "running", "8192", "wanted", "64")
 	p.logged(t, "setting changed", "key", "metrics", "from", "127.0.0.1:0", "to", "localhost:0")
+	client := control.NewClient(filepath.Join(p.root, "agent.sock"), "")
+	defer client.Close()
+	if all, err := client.Settings(t.Context()); err != nil {
+		t.Error(err)
+	} else if s := all["slots"]; s.Value != "8192" || s.Source != "default" || s.Changes != "restart" || s.Wanted == nil || *s.Wanted != "64" {
+		t.Errorf("slots is told as %+v", s)
+	} else if s := all["rescan"]; s.Value != "1h" || s.Source != "--rescan" || s.Changes != "live" || s.Wanted != nil {
+		t.Errorf("rescan is told as %+v", s)
+	}
 	second := lastAddress(t, p, 2)
 	reloaded(second, "1")
 	if c, err := net.Dial("tcp", first); err == nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"bittern/internal/agent"
+	"bittern/internal/control"
 	"bittern/internal/loader"
 )
 
@@ -79,12 +80,15 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	now, level := s.knobs(isTerminal(a.out)), new(slog.LevelVar)
 	level.Set(now.level)
 	log := newLogger(a.err, level, s.logFormat, colour(a.err))
+	var reload *reloader // there from before the start on
 	cfg := agent.Config{
 		Rules:    func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
 		States:   statesDir(s),
 		Kernel:   kernelConfig(s, log),
 		Output:   a.out,
 		Colour:   colour(a.out),
+		Socket:   unlessOff(s.socket),
+		Settings: func() map[string]control.Setting { return reload.report() },
 		Tunables: now.Tunables,
 		Log:      log,
 	}
@@ -95,7 +99,7 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	if err != nil {
 		return err
 	}
-	reload := newReloader(a, s, detector, level, log)
+	reload = newReloader(a, s, detector, level, log)
 	// A write to a pipe that nobody reads must be an error, not the end by a signal.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)

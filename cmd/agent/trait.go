@@ -34,6 +34,7 @@ var traits = map[string]trait{
 	"log-level":     {tune: func(k *knobs, s *settings) { k.level = logLevels[s.logLevel] }},
 	"log-format":    {},
 	"slots":         {},
+	"socket":        {host: reachable},
 	"ring-bytes":    {},
 	"metrics":       {tune: func(k *knobs, s *settings) { k.Metrics = unlessOff(s.metrics) }},
 	"program-stats": {tune: func(k *knobs, s *settings) { k.ProgramStats = s.stats }},
@@ -131,6 +132,14 @@ func watchable(path string) (message, hint string, warning bool) {
 		return "it is not in a cgroup v2 hierarchy", "", false
 	}
 	return "", "", false
+}
+
+// reachable is for the path of a socket, whose directory is made if need be.
+func reachable(path string) (message, hint string, warning bool) {
+	if path == off {
+		return "", "", false
+	}
+	return possible(filepath.Dir(path))
 }
 
 // pinnable warns only: without pins an agent runs all the same.

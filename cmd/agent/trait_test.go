@@ -125,14 +125,12 @@ func TestSettingsAreReported(t *testing.T) {
 	r := newReloader(a, s, detector, level, log)
 	want := func(key, value, from, changes, wanted string) {
 		t.Helper()
-		all := r.report()
-		at := slices.IndexFunc(all, func(s setting) bool { return s.Key == key })
-		got := all[at]
+		got := r.report()[key]
 		waiting := ""
 		if got.Wanted != nil {
 			waiting = *got.Wanted
 		}
-		if got.Value != value || got.Source.String() != from || got.Changes != changes || waiting != wanted {
+		if got.Value != value || got.Source != from || got.Changes != changes || waiting != wanted {
 			t.Errorf("got %+v, %q; want %s is %s from %s, %s, waiting for %q", got, waiting, key, value, from, changes, wanted)
 		}
 	}

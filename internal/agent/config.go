@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/loader"
 )
 
@@ -19,6 +20,10 @@ type Config struct {
 	Kernel loader.Config // its Log may be left out
 	Output io.Writer     // detections and gap records, and nothing else
 	Colour bool          // of text; for terminals
+	// Socket is the path of the control socket; "" for none.
+	Socket string
+	// Settings are told at the control socket; nil for none.
+	Settings func() map[string]control.Setting
 	Tunables
 	Log *slog.Logger
 }

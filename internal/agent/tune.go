@@ -23,7 +23,7 @@ func (a *Agent) Reconfigure(t Tunables) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.stopping || a.started && !a.running:
+	case a.stopping || a.started && a.running.Load() == nil:
 		return ErrStopped
 	case !a.started:
 		a.cfg.Tunables = t
@@ -69,14 +69,14 @@ func (a *Agent) measure(on bool) (err error) {
 // does as before.
 func (a *Agent) serve(address string) error {
 	old := a.server
-	next, err := a.listen(address)
+	next, err := a.listenMetrics(address)
 	if old != nil && errors.Is(err, syscall.EADDRINUSE) && samePort(old.Address(), address) {
 		// The old one may be in the way: 127.0.0.1:9435 of :9435.
 		before := old.Address()
 		a.closeServer(old)
 		old, a.server = nil, nil
-		if next, err = a.listen(address); err != nil {
-			back, backErr := a.listen(before)
+		if next, err = a.listenMetrics(address); err != nil {
+			back, backErr := a.listenMetrics(before)
 			a.server, err = back, errors.Join(err, backErr)
 		}
 	}
@@ -90,8 +90,8 @@ func (a *Agent) serve(address string) error {
 	return nil
 }
 
-// listen returns nil if there is no address.
-func (a *Agent) listen(address string) (*metrics.Server, error) {
+// listenMetrics returns nil if there is no address.
+func (a *Agent) listenMetrics(address string) (*metrics.Server, error) {
 	if address == "" {
 		return nil, nil
 	}
