@@ -49,7 +49,12 @@ rule_id, severity ("error" or "warning"), message and hint.`,
 
 // addOutput gives a command its --output.
 func addOutput(cmd *cobra.Command, output *string, usage string) {
-	form := newChoice(output, "text", "text", "json")
+	addForms(cmd, output, usage, "text", "json")
+}
+
+// addForms is addOutput with other forms; the first is the default.
+func addForms(cmd *cobra.Command, output *string, usage string, forms ...string) {
+	form := newChoice(output, forms[0], forms...)
 	cmd.Flags().Var(form, "output", usage)
 	// It fails only for flags that are not there.
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(form.allowed, cobra.ShellCompDirectiveNoFileComp))

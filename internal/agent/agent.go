@@ -49,7 +49,8 @@ type Agent struct {
 	stopping bool
 	rulesDir string
 	store    Store
-	expired  []rules.Change // states, while no agent ran
+	rescan   func(interval time.Duration) error // of the store
+	expired  []rules.Change                     // states, while no agent ran
 	clips    *clips
 	kernel   *loader.Kernel
 	pipeline *pipeline
@@ -84,16 +85,13 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.control = control.New(controlled{a}, cfg.Log.With("component", "control"))
 	a.cfg.Kernel.Found = a.reportHook
+	a.metrics.Configured(true)
 	return a, nil
 }
 
-// Run runs an agent until ctx is done, and returns nil then, or until a part of
+// Run runs the agent until ctx is done, and returns nil then, or until a part of
 // it fails. What the kernel had handed over by then is written out first.
-func Run(ctx context.Context, cfg Config) error {
-	a, err := New(cfg)
-	if err != nil {
-		return err
-	}
+func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Start(); err != nil {
 		return errors.Join(err, a.Stop())
 	}
@@ -134,15 +132,17 @@ func (a *Agent) Start() error {
 	if err != nil {
 		return err
 	}
-	a.serve()
+	if err := a.serve(a.cfg.Metrics); err != nil {
+		// That it can't is no reason not to detect.
+		a.log.Error("metrics and health are not told", "error", err)
+		a.cfg.Metrics = ""
+	}
 	a.listen()
 	if err := a.open(catalogue); err != nil {
 		return err
 	}
-	if a.cfg.ProgramStats {
-		if a.stats, err = loader.EnableStats(); err != nil {
-			return err
-		}
+	if err := a.measure(a.cfg.ProgramStats); err != nil {
+		return err
 	}
 	for _, hook := range a.kernel.Caps(false).Hooks {
 		a.reportHook(hook)
@@ -215,7 +215,7 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 	if err != nil {
 		return err
 	}
-	a.store = store
+	a.store, a.rescan = store, store.SetRescan
 	early := store.Changes()
 	defer early.Close()
 	if err := store.Start(); err != nil {
@@ -227,21 +227,6 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 		}
 	}
 	return nil
-}
-
-// serve begins to tell metrics and health. That it can't is no reason not to detect.
-func (a *Agent) serve() {
-	if a.cfg.Metrics == "" {
-		return
-	}
-	log := a.cfg.Log.With("component", "metrics")
-	server, err := metrics.Listen(a.cfg.Metrics, a.metrics.Handler(a.board, log))
-	if err != nil {
-		log.Error("metrics and health are not told", "error", err)
-		return
-	}
-	a.server = server
-	log.Info("telling metrics and health", "address", server.Address())
 }
 
 // startReading starts what turns matches into output.

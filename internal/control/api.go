@@ -177,8 +177,10 @@ type Refusal struct {
 
 // Setting is a value of the configuration.
 type Setting struct {
-	Value  string `json:"value"`
-	Source string `json:"source"` // default, file, environment or flag
+	Value   string  `json:"value"`            // in force; passwords are taken out
+	Source  string  `json:"source"`           // default, file:line:column, the name of a variable, or --flag
+	Changes string  `json:"changes"`          // take effect "live", or at a "restart"
+	Wanted  *string `json:"wanted,omitempty"` // what an edit asks for, if that is not in force
 }
 
 // Change is what became of a change of a rule or of its state. Its topic is rule.reloaded.ID or

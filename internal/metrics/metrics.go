@@ -45,6 +45,8 @@ type Set struct {
 	overflows   *prometheus.CounterVec
 	prefiltered prometheus.Counter
 	lost        *prometheus.CounterVec
+	configRight prometheus.Gauge
+	configTime  prometheus.Gauge
 }
 
 // New makes a set of an agent of that version, with nothing counted yet.
@@ -88,6 +90,14 @@ func New(version string) *Set {
 			Namespace: namespace, Name: "lost_records_total",
 			Help: "Records that never became detections, by class and reason; each is in a gap record as well.",
 		}, []string{"class", "reason"}),
+		configRight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "config_last_reload_successful",
+			Help: "1 if the configuration was right when it was read last, else 0: then what was in force still is.",
+		}),
+		configTime: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "config_last_reload_success_timestamp_seconds",
+			Help: "When the configuration was read last and was right.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info",
@@ -101,7 +111,7 @@ func New(version string) *Set {
 	for _, o := range []Overflow{Forgotten, Unlimited} {
 		s.overflows.WithLabelValues(string(o))
 	}
-	s.registry.MustRegister(build, s.changes, s.lastSuccess, s.editToLive, s.detections, s.repeats, s.windows, s.overflows, s.prefiltered, s.lost,
+	s.registry.MustRegister(build, s.changes, s.lastSuccess, s.editToLive, s.detections, s.repeats, s.windows, s.overflows, s.prefiltered, s.lost, s.configRight, s.configTime,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
@@ -111,6 +121,19 @@ func (s *Set) Loaded() {
 	if s != nil {
 		s.lastSuccess.SetToCurrentTime()
 	}
+}
+
+// Configured says that the configuration was read, and whether it was right.
+func (s *Set) Configured(right bool) {
+	if s == nil {
+		return
+	}
+	if !right {
+		s.configRight.Set(0)
+		return
+	}
+	s.configRight.Set(1)
+	s.configTime.SetToCurrentTime()
 }
 
 // Changed counts a change of a rule. after is how long it took, 0 if that is not known.

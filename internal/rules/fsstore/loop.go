@@ -69,7 +69,7 @@ func (l *loop) begin() error {
 		return watchError(l.cfg.Dir, err)
 	}
 	l.ready = true
-	l.patrol = newPatrol(l.cfg.Rescan, time.Now())
+	l.pacePatrol(time.Now())
 	l.log.Info("watching rules directory", "dir", l.cfg.Dir, "rules", len(l.store.Load()))
 	if exists(l.root.dir, HoldName) {
 		l.take(newDirty(time.Now()))

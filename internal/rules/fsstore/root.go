@@ -7,15 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"bittern/internal/inotify"
+	"bittern/internal/inotify/pathwatch"
 )
-
-// maxLinks is how many symbolic links a path may lead through, as in the kernel.
-const maxLinks = 40
 
 // root watches the rules directory, and every directory on the way to it: that
 // of each name in its path, and in the paths of symbolic links there. Whichever
@@ -28,14 +25,12 @@ const maxLinks = 40
 type root struct {
 	path string // absolute
 	w    watcher
+	way  *pathwatch.Way
 
 	there bool // there is a directory, and it is watched
 	at    place
 	watch inotify.Watch // of the directory; valid if there
 	dir   int           // descriptor of the directory; -1 unless it is entered
-	// names are, for each watched directory on the way, the names that matter.
-	// The rules directory can be one of them.
-	names map[inotify.Watch]map[string]bool
 }
 
 // place identifies a directory, and the mount by which the path leads there.
@@ -53,76 +48,32 @@ func placeOf(dir int) (place, error) {
 }
 
 func newRoot(path string, w watcher) *root {
-	return &root{path: path, w: w, dir: -1, names: map[inotify.Watch]map[string]bool{}}
+	return &root{path: path, w: w, dir: -1, way: pathwatch.NewWay(path, w)}
 }
 
 // errGone says that the rules directory is not there at present.
 var errGone = errors.New("rules directory is gone")
 
-// arm resolves the path anew and watches what it leads to. Each directory is
-// watched before its entry is looked up, so that a change after the look makes
-// an event. It returns an error that wraps errGone if the directory is not
-// there; what there is of the way is watched all the same.
+// arm resolves the path anew and watches what it leads to. It returns an error that wraps
+// errGone if the directory is not there; what there is of the way is watched all the same.
 func (r *root) arm() error {
-	names := map[inotify.Watch]map[string]bool{}
-	dir, watch, err := r.walk(names)
 	old := r.watches()
+	dir, watch := -1, inotify.Watch(0)
+	at, err := r.way.Walk()
+	if err == nil {
+		dir, watch, err = r.open(at)
+	}
 	r.leave()
-	r.dir, r.watch, r.names = dir, watch, names
+	r.dir, r.watch = dir, watch
 	if err == nil {
 		r.at, err = placeOf(dir)
 	}
 	r.there = err == nil
-	now := r.watches()
-	for w := range old {
-		if !now[w] {
-			// It fails if the directory is gone, and the watch with it.
-			_ = r.w.Remove(w)
-		}
+	r.way.Release(old, r.watches())
+	if err != nil && pathwatch.Gone(err) {
+		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	return err
-}
-
-func (r *root) walk(names map[inotify.Watch]map[string]bool) (int, inotify.Watch, error) {
-	at, rest, links := "/", split(r.path), 0
-	for len(rest) > 0 {
-		name := rest[0]
-		rest = rest[1:]
-		if name == ".." {
-			at = filepath.Dir(at) // at has no symbolic links, so this is its parent
-			continue
-		}
-		watch, err := r.w.AddDir(at, inotify.Names)
-		switch {
-		case err == nil:
-			if names[watch] == nil {
-				names[watch] = map[string]bool{}
-			}
-			names[watch][name] = true
-		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-			// A directory that can be passed but not read; its names can't be
-			// watched, and seldom change.
-		default:
-			return -1, 0, goneOr(err)
-		}
-		next := filepath.Join(at, name)
-		target, err := os.Readlink(next)
-		switch {
-		case err == nil:
-			if links++; links > maxLinks {
-				return -1, 0, fmt.Errorf("resolving %s: %w", r.path, unix.ELOOP)
-			}
-			if filepath.IsAbs(target) {
-				at = "/"
-			}
-			rest = append(split(target), rest...)
-		case errors.Is(err, unix.EINVAL): // not a link
-			at = next
-		default:
-			return -1, 0, goneOr(err)
-		}
-	}
-	return r.open(at)
 }
 
 // open watches and opens the directory, both or none. An exchange between the
@@ -130,11 +81,11 @@ func (r *root) walk(names map[inotify.Watch]map[string]bool) (int, inotify.Watch
 func (r *root) open(at string) (int, inotify.Watch, error) {
 	watch, err := r.w.AddDir(at, inotify.Entries)
 	if err != nil {
-		return -1, 0, goneOr(err)
+		return -1, 0, err
 	}
 	dir, err := unix.Open(at, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, 0, goneOr(fmt.Errorf("opening directory %s: %w", at, err))
+		return -1, 0, fmt.Errorf("opening directory %s: %w", at, err)
 	}
 	return dir, watch, nil
 }
@@ -182,23 +133,14 @@ func (r *root) look() (int, place, error) {
 
 // concerns reports whether an event means that the path may lead elsewhere now.
 func (r *root) concerns(e inotify.Event) bool {
-	const ends = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_IGNORED
-	names, onTheWay := r.names[e.Watch]
-	if e.Mask&ends != 0 {
-		return onTheWay || r.isDir(e)
-	}
-	// Of a directory that is also the rules directory, closed files are no news.
-	return names[e.Name] && e.Mask&(unix.IN_CLOSE_WRITE|unix.IN_ATTRIB) == 0
+	return r.way.Concerns(e) || r.isDir(e) && e.Mask&pathwatch.Ends != 0
 }
 
 // isDir reports whether an event is of the rules directory.
 func (r *root) isDir(e inotify.Event) bool { return r.there && e.Watch == r.watch }
 
 func (r *root) watches() map[inotify.Watch]bool {
-	all := map[inotify.Watch]bool{}
-	for w := range r.names {
-		all[w] = true
-	}
+	all := r.way.Watches()
 	if r.there {
 		all[r.watch] = true
 	}
@@ -213,26 +155,13 @@ func (r *root) leave() {
 	}
 }
 
-func goneOr(err error) error {
-	for _, gone := range []error{unix.ENOENT, unix.ENOTDIR, unix.ESTALE} {
-		if errors.Is(err, gone) {
-			return fmt.Errorf("%w: %w", errGone, err)
-		}
-	}
-	return err
-}
-
-func split(path string) []string {
-	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
-}
-
 // firstComponent returns the first name of a relative path, "" for a path that
 // leaves the directory.
 func firstComponent(path string) string {
 	if filepath.IsAbs(path) {
 		return ""
 	}
-	if parts := split(path); len(parts) > 0 && parts[0] != ".." {
+	if parts := pathwatch.Split(path); len(parts) > 0 && parts[0] != ".." {
 		return parts[0]
 	}
 	return ""
