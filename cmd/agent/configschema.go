@@ -26,20 +26,20 @@ func newConfigSchema(a *app) *cobra.Command {
 
 // jsonSchema is the part of JSON Schema that is needed here.
 type jsonSchema struct {
-	Schema      string             `json:"$schema,omitempty"`
-	Title       string             `json:"title,omitempty"`
-	Description string             `json:"description,omitempty"`
-	Type        any                `json:"type,omitempty"` // a name, or several
-	Default     any                `json:"default,omitempty"`
-	Enum        []any              `json:"enum,omitempty"`
-	Const       any                `json:"const,omitempty"`
-	Minimum     int                `json:"minimum,omitempty"`
-	Maximum     int                `json:"maximum,omitempty"`
-	MinLength   int                `json:"minLength,omitempty"`
-	Pattern     string             `json:"pattern,omitempty"`
+	Schema      string                 `json:"$schema,omitempty"`
+	Title       string                 `json:"title,omitempty"`
+	Description string                 `json:"description,omitempty"`
+	Type        any                    `json:"type,omitempty"` // a name, or several
+	Default     any                    `json:"default,omitempty"`
+	Enum        []any                  `json:"enum,omitempty"`
+	Const       any                    `json:"const,omitempty"`
+	Minimum     int                    `json:"minimum,omitempty"`
+	Maximum     int                    `json:"maximum,omitempty"`
+	MinLength   int                    `json:"minLength,omitempty"`
+	Pattern     string                 `json:"pattern,omitempty"`
 	AnyOf       []*jsonSchema          `json:"anyOf,omitempty"`
 	Properties  map[string]*jsonSchema `json:"properties,omitempty"`
-	Additional  *bool              `json:"additionalProperties,omitempty"`
+	Additional  *bool                  `json:"additionalProperties,omitempty"`
 }
 
 // configSchema is that of the configuration file, which may be empty.
