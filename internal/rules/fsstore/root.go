@@ -29,13 +29,24 @@ type root struct {
 	path string // absolute
 	w    watcher
 
+	// sub names a directory in it that is watched as well, whenever there is one; "" for none.
+	sub string
+
 	there bool // there is a directory, and it is watched
 	at    place
+	below below
 	watch inotify.Watch // of the directory; valid if there
 	dir   int           // descriptor of the directory; -1 unless it is entered
 	// names are, for each watched directory on the way, the names that matter.
 	// The rules directory can be one of them.
 	names map[inotify.Watch]map[string]bool
+}
+
+// below is what is known of the directory that root.sub names.
+type below struct {
+	there bool // there is one, and it is watched
+	at    place
+	watch inotify.Watch
 }
 
 // place identifies a directory, and the mount by which the path leads there.
@@ -65,12 +76,19 @@ var errGone = errors.New("rules directory is gone")
 // there; what there is of the way is watched all the same.
 func (r *root) arm() error {
 	names := map[inotify.Watch]map[string]bool{}
-	dir, watch, err := r.walk(names)
+	dir, watch := -1, inotify.Watch(0)
+	at, err := r.resolve("/", split(r.path), names, inotify.Names)
+	if err == nil {
+		dir, watch, err = r.open(at)
+	}
 	old := r.watches()
 	r.leave()
-	r.dir, r.watch, r.names = dir, watch, names
+	r.dir, r.watch, r.names, r.below = dir, watch, names, below{}
 	if err == nil {
 		r.at, err = placeOf(dir)
+	}
+	if err == nil && r.sub != "" {
+		r.below, err = r.armBelow(at, names)
 	}
 	r.there = err == nil
 	now := r.watches()
@@ -83,8 +101,44 @@ func (r *root) arm() error {
 	return err
 }
 
-func (r *root) walk(names map[inotify.Watch]map[string]bool) (int, inotify.Watch, error) {
-	at, rest, links := "/", split(r.path), 0
+// armBelow watches the directory that sub names, in the one at a path without symbolic links.
+// That there is none is no error: its name is watched.
+func (r *root) armBelow(at string, names map[inotify.Watch]map[string]bool) (below, error) {
+	// The rules directory is on the way to it, and must not lose events by that.
+	path, err := r.resolve(at, []string{r.sub}, names, inotify.Names|unix.IN_MASK_ADD)
+	var b below
+	if err == nil {
+		b.watch, err = r.w.AddDir(path, inotify.Entries|unix.IN_MASK_ADD)
+		err = goneOr(err)
+	}
+	switch {
+	case errors.Is(err, errGone):
+		return below{}, nil
+	case err != nil:
+		return below{}, err
+	}
+	b.at, b.there = r.placeBelow(r.dir), true
+	return b, nil
+}
+
+// placeBelow is what sub leads to in a directory at present; zero if there is none.
+func (r *root) placeBelow(dir int) place {
+	if r.sub == "" {
+		return place{}
+	}
+	fd, err := unix.Openat(dir, r.sub, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return place{}
+	}
+	defer unix.Close(fd)
+	at, _ := placeOf(fd) // of a descriptor that is open
+	return at
+}
+
+// resolve follows a path from a directory, and watches every directory on the way for the names
+// that matter there. It returns the path without symbolic links.
+func (r *root) resolve(at string, rest []string, names map[inotify.Watch]map[string]bool, mask uint32) (string, error) {
+	links := 0
 	for len(rest) > 0 {
 		name := rest[0]
 		rest = rest[1:]
@@ -92,7 +146,7 @@ func (r *root) walk(names map[inotify.Watch]map[string]bool) (int, inotify.Watch
 			at = filepath.Dir(at) // at has no symbolic links, so this is its parent
 			continue
 		}
-		watch, err := r.w.AddDir(at, inotify.Names)
+		watch, err := r.w.AddDir(at, mask)
 		switch {
 		case err == nil:
 			if names[watch] == nil {
@@ -103,14 +157,14 @@ func (r *root) walk(names map[inotify.Watch]map[string]bool) (int, inotify.Watch
 			// A directory that can be passed but not read; its names can't be
 			// watched, and seldom change.
 		default:
-			return -1, 0, goneOr(err)
+			return "", goneOr(err)
 		}
 		next := filepath.Join(at, name)
 		target, err := os.Readlink(next)
 		switch {
 		case err == nil:
 			if links++; links > maxLinks {
-				return -1, 0, fmt.Errorf("resolving %s: %w", r.path, unix.ELOOP)
+				return "", fmt.Errorf("resolving %s: %w", next, unix.ELOOP)
 			}
 			if filepath.IsAbs(target) {
 				at = "/"
@@ -119,10 +173,10 @@ func (r *root) walk(names map[inotify.Watch]map[string]bool) (int, inotify.Watch
 		case errors.Is(err, unix.EINVAL): // not a link
 			at = next
 		default:
-			return -1, 0, goneOr(err)
+			return "", goneOr(err)
 		}
 	}
-	return r.open(at)
+	return at, nil
 }
 
 // open watches and opens the directory, both or none. An exchange between the
@@ -147,7 +201,7 @@ func (r *root) enter() bool {
 		return true
 	}
 	dir, now, err := r.look()
-	if err == nil && now == r.at {
+	if err == nil && now == r.at && r.placeBelow(dir) == r.below.at {
 		r.dir = dir
 		return true
 	}
@@ -164,8 +218,9 @@ func (r *root) moved() bool {
 	if err != nil {
 		return r.there
 	}
+	moved := !r.there || now != r.at || r.placeBelow(dir) != r.below.at
 	_ = unix.Close(dir) // an O_PATH descriptor has nothing to lose
-	return !r.there || now != r.at
+	return moved
 }
 
 func (r *root) look() (int, place, error) {
@@ -185,7 +240,7 @@ func (r *root) concerns(e inotify.Event) bool {
 	const ends = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_IGNORED
 	names, onTheWay := r.names[e.Watch]
 	if e.Mask&ends != 0 {
-		return onTheWay || r.isDir(e)
+		return onTheWay || r.isDir(e) || r.isBelow(e)
 	}
 	// Of a directory that is also the rules directory, closed files are no news.
 	return names[e.Name] && e.Mask&(unix.IN_CLOSE_WRITE|unix.IN_ATTRIB) == 0
@@ -194,6 +249,22 @@ func (r *root) concerns(e inotify.Event) bool {
 // isDir reports whether an event is of the rules directory.
 func (r *root) isDir(e inotify.Event) bool { return r.there && e.Watch == r.watch }
 
+func (r *root) isBelow(e inotify.Event) bool {
+	return r.there && r.below.there && e.Watch == r.below.watch
+}
+
+// nameOf returns the name that an event is of, as seen from the rules directory; false if it is
+// of no name there, nor in the directory below.
+func (r *root) nameOf(e inotify.Event) (string, bool) {
+	switch {
+	case r.isDir(e):
+		return e.Name, true
+	case r.isBelow(e):
+		return r.sub + "/" + e.Name, true
+	}
+	return "", false
+}
+
 func (r *root) watches() map[inotify.Watch]bool {
 	all := map[inotify.Watch]bool{}
 	for w := range r.names {
@@ -201,6 +272,9 @@ func (r *root) watches() map[inotify.Watch]bool {
 	}
 	if r.there {
 		all[r.watch] = true
+	}
+	if r.below.there {
+		all[r.below.watch] = true
 	}
 	return all
 }
@@ -238,9 +312,26 @@ func firstComponent(path string) string {
 	return ""
 }
 
-// entries returns the names of rule files in a directory, sorted.
+// entries returns the names of rule files in a directory, and of the files of lists below it,
+// sorted.
 func entries(dir int) ([]string, error) {
-	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	names, err := entriesOf(dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	lists, err := entriesOf(dir, ListsName)
+	if err != nil && !errors.Is(goneOr(err), errGone) {
+		return nil, err
+	}
+	for _, name := range lists {
+		names = append(names, ListsName+"/"+name)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func entriesOf(dir int, path string) ([]string, error) {
+	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening rules directory to list it: %w", err)
 	}
@@ -250,7 +341,5 @@ func entries(dir int) ([]string, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("listing rules directory: %w", err)
 	}
-	names = slices.DeleteFunc(names, func(n string) bool { return !Accepts(n) })
-	slices.Sort(names)
-	return names, nil
+	return slices.DeleteFunc(names, func(n string) bool { return !Accepts(n) }), nil
 }
