@@ -244,9 +244,11 @@ func movedList(t *testing.T, b Backend) {
 }
 
 func oneVersion(t *testing.T, b Backend) {
+	first := b.Changes()
 	b.Put(t, "tools.yml", ToolsText("/0"))
 	for i := range 8 {
 		b.Put(t, fmt.Sprintf("r%d.yml", i), Listed(fmt.Sprintf("R%d", i), 1))
+		Expect(t, first, fmt.Sprintf("definition R%d v1", i))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
