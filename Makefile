@@ -6,6 +6,7 @@ CACHE         := .cache
 ARGS          ?=
 FUZZTIME      ?= 10s
 BENCHTIME     ?= 20s
+SOAK_TIME     ?= 1h
 BENCH_VM      ?= 6.1-plain
 BENCH_ARGS    ?=
 TORTURE_SWAPS  ?= 1000000
@@ -87,6 +88,11 @@ bench: ## run the benchmarks: parts, then the agent as a whole on 4,096 rules
 	scripts/setup.sh test
 	$(GO) test $(TEST_EXEC) -run '^$$' -bench . $$($(GO) list ./... | grep -v internal/bench)
 	$(GO) test $(TEST_EXEC) -run '^$$' -bench . -benchtime $(BENCHTIME) ./internal/bench
+
+.PHONY: soak
+soak: ## keep an agent on 4,096 rules busy for SOAK_TIME (1h), and print its memory as time goes by
+	scripts/setup.sh test
+	$(GO) test -v -count=1 -timeout 0 -run '^$$' -bench Soak -benchtime 1x ./internal/bench -soak.time=$(SOAK_TIME)
 
 .PHONY: bench-vm
 bench-vm: ## measure the agent in a guest, against no agent; BENCH_VM=6.12-plain for another kernel, BENCH_ARGS=-rounds=3

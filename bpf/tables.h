@@ -196,6 +196,15 @@ struct {
 	__type(value, __u64);
 } rows SEC(".maps");
 
+/* Row number -> 1 once an event has hit it: for those who ask why a rule is silent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65536); /* set by the loader */
+	__type(key, __u32);
+	__type(value, __u64);
+} row_hits SEC(".maps");
+
 /* group << 48 | block << 32 | bit mask over the block's slots */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bittern/internal/agent"
 	"bittern/internal/loader"
 )
 
@@ -34,7 +34,7 @@ func newDoctor(a *app) *cobra.Command {
 				return err
 			}
 			if output == "json" {
-				err = writeReportJSON(a.out, report)
+				err = writeJSON(a.out, agent.DoctorOf(report))
 			} else {
 				writeReport(a.out, report)
 			}
@@ -50,7 +50,7 @@ func newDoctor(a *app) *cobra.Command {
 
 func writeReport(w io.Writer, r loader.Report) {
 	row := func(name, value string) { fmt.Fprintf(w, "%-16s %s\n", name, value) }
-	row("kernel", r.Kernel+" "+r.Machine+" (needs "+minimumKernel+")")
+	row("kernel", r.Kernel+" "+r.Machine+" (needs "+loader.Needs+")")
 	row("BTF", yesNo(r.BTF, "yes", "no: build the kernel with CONFIG_DEBUG_INFO_BTF"))
 	switch {
 	case r.LSMs == nil:
@@ -109,49 +109,4 @@ func yesNo(is bool, yes, no string) string {
 		return yes
 	}
 	return no
-}
-
-// reportJSON is a report for programs.
-type reportJSON struct {
-	Kernel        string     `json:"kernel"`
-	Machine       string     `json:"machine"`
-	BTF           bool       `json:"btf"`
-	LSMs          []string   `json:"lsms"` // null if not known
-	Missing       []string   `json:"missing_capabilities"`
-	Classes       []hookJSON `json:"classes"`
-	Problem       string     `json:"problem,omitempty"`
-	MinimumKernel string     `json:"minimum_kernel"`
-}
-
-type hookJSON struct {
-	Class   string        `json:"class"`
-	Hook    string        `json:"hook,omitempty"` // "" if there is none
-	Misses  string        `json:"misses,omitempty"`
-	Refused []refusedJSON `json:"refused"`
-}
-
-type refusedJSON struct {
-	Hook   string `json:"hook"`
-	Reason string `json:"reason"`
-	Remedy string `json:"remedy,omitempty"` // what would make it work; "" if nothing is known
-}
-
-func writeReportJSON(w io.Writer, r loader.Report) error {
-	out := reportJSON{
-		Kernel: r.Kernel, Machine: r.Machine, BTF: r.BTF, LSMs: r.LSMs, MinimumKernel: minimumKernel,
-		Missing: append([]string{}, r.Missing...), Classes: []hookJSON{},
-	}
-	if r.Problem != nil {
-		out.Problem = r.Problem.Error()
-	}
-	for _, h := range r.Hooks {
-		class := hookJSON{Class: h.Class.String(), Hook: h.Name, Misses: h.Misses, Refused: []refusedJSON{}}
-		for _, refused := range h.Refused {
-			class.Refused = append(class.Refused, refusedJSON{refused.Name, refused.Reason, refused.Remedy})
-		}
-		out.Classes = append(out.Classes, class)
-	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bittern/internal/agent"
+	"bittern/internal/control"
 	"bittern/internal/event"
 	"bittern/internal/loader"
 )
@@ -60,20 +62,20 @@ to do            for file_open, file_change: boot with bpf
 
 func TestReportForPrograms(t *testing.T) {
 	var out bytes.Buffer
-	if err := writeReportJSON(&out, report); err != nil {
+	if err := writeJSON(&out, agent.DoctorOf(report)); err != nil {
 		t.Fatal(err)
 	}
-	var got reportJSON
+	var got control.Doctor
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := []hookJSON{
-		{Class: "process_exec", Hook: "tp_btf/sched_process_exec", Refused: []refusedJSON{}},
-		{Class: "file_open", Hook: "fexit/security_file_open", Refused: []refusedJSON{{"lsm/file_open", "bpf is not active", "boot with bpf"}}},
-		{Class: "file_change", Hook: "tp_btf/sys_exit", Misses: "changes by io_uring", Refused: []refusedJSON{
-			{"lsm/path_*", "bpf is not active", "boot with bpf"}, {"fexit/security_path_*", "some fault", ""},
+	want := []control.Hook{
+		{Class: "process_exec", Hook: "tp_btf/sched_process_exec", Refused: []control.Refusal{}},
+		{Class: "file_open", Hook: "fexit/security_file_open", Refused: []control.Refusal{{Hook: "lsm/file_open", Reason: "bpf is not active", Remedy: "boot with bpf"}}},
+		{Class: "file_change", Hook: "tp_btf/sys_exit", Misses: "changes by io_uring", Refused: []control.Refusal{
+			{Hook: "lsm/path_*", Reason: "bpf is not active", Remedy: "boot with bpf"}, {Hook: "fexit/security_path_*", Reason: "some fault"},
 		}},
-		{Class: "network_connect", Refused: []refusedJSON{{"cgroup/connect4", "no cgroup2 file system is mounted", "mount it"}}},
+		{Class: "network_connect", Refused: []control.Refusal{{Hook: "cgroup/connect4", Reason: "no cgroup2 file system is mounted", Remedy: "mount it"}}},
 	}
 	if diff := cmp.Diff(want, got.Classes); diff != "" {
 		t.Error(diff)

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 			paths: paths{
 				config: filepath.Join(root, "etc/bittern.yaml"), rules: filepath.Join(root, "etc/rules"),
 				state: filepath.Join(root, "state"),
-				pins:  off, metrics: off,
+				pins:  off, metrics: off, socket: filepath.Join(root, "agent.sock"),
 			},
 		}))
 	}, "connect": connect, "act": act})

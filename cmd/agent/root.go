@@ -31,6 +31,8 @@ one rule is live within milliseconds, and each event is judged by exactly the ol
 or exactly the new version.`
 
 const rootExample = `  bittern run                          watch this host
+  bittern status                       how the agent is
+  bittern events -f                    what it detects
   bittern rules check /etc/bittern/rules
   bittern rules explain BT0001         what the kernel does for a rule`
 
@@ -49,20 +51,20 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd, "%w", err) })
-	root.AddCommand(newRun(a), newRules(a), newState(a), newDoctor(a), newUnload(a), newVersion(a))
+	root.AddCommand(newRun(a), newStatus(a), newRules(a), newState(a), newEvents(a), newChanges(a), newDoctor(a), newUnload(a), newVersion(a))
 	return root
 }
 
 func newRules(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "check, explain, test and edit rules",
-		Long: `Work with rule files. None of these commands needs privileges, or a kernel that
-can run Bittern.`,
+		Short: "list, check, explain, test and edit rules",
+		Long: `Work with rules. The commands list, show, diff and why ask the agent that runs. The
+others work with files, and need no privileges, nor a kernel that can run Bittern.`,
 		Args: group,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCheck(a), newExplain(a), newTest(a), newTransaction(a))
+	cmd.AddCommand(newList(a), newShow(a), newDiff(a), newWhy(a), newCheck(a), newExplain(a), newTest(a), newTransaction(a))
 	return cmd
 }
 

@@ -84,6 +84,9 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	if s.metrics != off {
 		cfg.Metrics = s.metrics
 	}
+	if s.socket != off {
+		cfg.Socket = s.socket
+	}
 	if s.pins != off {
 		cfg.Kernel.Pins, cfg.Kernel.Journal, cfg.Kernel.Restore = s.pins, filepath.Join(s.state, "journal"), agent.Restore
 	}

@@ -24,6 +24,7 @@ type paths struct {
 	state   string // directory, made if it is needed
 	pins    string // directory, made if it is needed
 	metrics string // host:port
+	socket  string
 }
 
 // off is said in the place of pins or of an address that there is none.
@@ -45,6 +46,7 @@ type settings struct {
 	slots     int
 	ringBytes int
 	metrics   string
+	socket    string
 	stats     bool
 
 	flags *pflag.FlagSet // all of them, whether the command has them or not
@@ -66,6 +68,7 @@ func newSettings(p paths) *settings {
 	f.Var(newWhole(&s.slots, 8192), "slots", "`number` of clauses of rules that fit into the kernel")
 	f.Var(newWhole(&s.ringBytes, 1<<20), "ring-bytes", "`bytes` of the ring buffer of matches, a power of two")
 	f.StringVar(&s.metrics, "metrics", p.metrics, "`address`, host:port, at which to tell metrics (/metrics) and health (/healthz, /readyz) by HTTP; "+off+" is none")
+	f.StringVar(&s.socket, "socket", p.socket, "`path` of the Unix socket at which the agent answers the other commands; "+off+" is none")
 	f.BoolVar(&s.stats, "program-stats", false, "have the kernel measure its BPF programs for the metrics, which costs a little at each event")
 	return s
 }

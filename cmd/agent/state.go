@@ -10,20 +10,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"bittern/internal/control"
 	"bittern/internal/rules"
 	"bittern/internal/rules/statefile"
 )
 
 const stateLong = `Say what is to become of a rule without editing it: disabled, or clipped, which limits
-the confidence of its detections. The commands edit the file states/states.yaml of
-the state directory, which can be edited by hand as well; an agent that runs takes
-each edit in at once, others when they start. See docs/states.md.`
+the confidence of its detections. The agent that runs is asked to do it, and has done
+it when the command ends. If none runs, or a state directory is named with --state, the
+file states/states.yaml of that directory is edited, for when the agent starts; it
+can be edited by hand as well, while the agent runs or not. See docs/states.md.`
 
 // statesDir returns the directory of the file of states.
 func statesDir(s *settings) string { return filepath.Join(s.state, "states") }
@@ -76,21 +76,18 @@ that id: the state counts when there is one.
 			if err != nil {
 				return usagef(cmd, "%w", err)
 			}
-			if err := editState(a, cmd, s, state, args[:1]); err != nil {
-				return err
+			set, err := setStates(a, cmd, s, state, args[:1])
+			if err == nil {
+				is := set[args[0]]
+				fmt.Fprintf(a.out, "%s is %s\n", args[0], stateText(control.State{State: is.State, ConfidenceMax: is.ConfidenceMax, ExpiresAt: is.ExpiresAt}))
 			}
-			until := ""
-			if !state.ExpiresAt.IsZero() {
-				until = " until " + state.ExpiresAt.Local().Format(time.RFC3339)
-			}
-			fmt.Fprintf(a.out, "%s is %s%s\n", args[0], f.state, until)
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().DurationVar(&f.lasts, "for", 0, "`time` after which the state is the default again, such as 90m or 24h")
 	cmd.Flags().Float64Var(&f.confidence, "confidence-max", 0, "highest `confidence` of a clipped rule, 0 to 1")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "`text` that says why, for those who wonder later")
-	s.addTo(cmd, "state", "config")
+	s.addTo(cmd, "state", "socket", "config")
 	return cmd
 }
 
@@ -130,30 +127,72 @@ func newStateClear(a *app) *cobra.Command {
 		Short:   "have rules do again what they say",
 		Example: `  bittern state clear BT0001`,
 		Args:    atLeastOne("one rule id"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return editState(a, cmd, s, rules.RuleState{}, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := setStates(a, cmd, s, rules.RuleState{}, args)
+			return err
+		},
 	}
-	s.addTo(cmd, "state", "config")
+	s.addTo(cmd, "state", "socket", "config")
 	return cmd
 }
 
-// editState gives rules a state.
-func editState(a *app, cmd *cobra.Command, s *settings, state rules.RuleState, ids []string) error {
-	edits := make(map[string]rules.RuleState, len(ids))
+// setStates gives rules a state, and returns what they have then.
+func setStates(a *app, cmd *cobra.Command, s *settings, state rules.RuleState, ids []string) (map[string]control.State, error) {
 	for _, id := range ids {
 		if err := rules.CheckID(id); err != nil {
-			return usagef(cmd, "%w", err)
+			return nil, usagef(cmd, "%w", err)
 		}
-		edits[id] = state
 	}
 	if err := s.resolve(a); err != nil {
-		return err
+		return nil, err
+	}
+	if asksAgent(cmd, s) {
+		set, err := askForStates(a, cmd, s, state, ids)
+		if !errors.Is(err, control.ErrNotRunning) {
+			return set, err
+		}
 	}
 	file := statefile.In(statesDir(s))
-	if content, err := file.Read(); err == nil && !content.Exist && state.IsZero() {
-		return nil // not to be made for that
+	edits, set := make(map[string]rules.RuleState, len(ids)), make(map[string]control.State, len(ids))
+	for _, id := range ids {
+		edits[id], set[id] = state, control.StateOf(state)
 	}
-	_, err := file.Set(edits)
-	return err
+	if content, err := file.Read(); err == nil && !content.Exist && state.IsZero() {
+		return set, nil // not to be made for that
+	}
+	if _, err := file.Set(edits); err != nil {
+		return nil, err
+	}
+	if asksAgent(cmd, s) {
+		fmt.Fprintf(a.err, "bittern: no agent answers on %s: written to %s, for when it starts\n", s.socket, file.Path())
+	}
+	return set, nil
+}
+
+// asksAgent reports whether the agent is to be asked, and not only the file of a state directory.
+func asksAgent(cmd *cobra.Command, s *settings) bool {
+	return s.socket != off && !cmd.Flags().Changed("state")
+}
+
+// askForStates has the agent set states.
+func askForStates(a *app, cmd *cobra.Command, s *settings, state rules.RuleState, ids []string) (map[string]control.State, error) {
+	c := control.NewClient(s.socket, whoami(a.env))
+	defer c.Close()
+	wanted := control.StateOf(state)
+	wanted.SetBy, wanted.SetAt = "", nil // for the agent to say
+	set := make(map[string]control.State, len(ids))
+	for _, id := range ids {
+		var err error
+		if state.IsZero() {
+			set[id], err = c.ClearState(cmd.Context(), id)
+		} else {
+			set[id], err = c.SetState(cmd.Context(), id, wanted)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
 }
 
 // whoami names the user, also behind sudo.
@@ -174,57 +213,63 @@ func newStateList(a *app) *cobra.Command {
 		Use:   "list",
 		Short: "show which rules have a state",
 		Args:  noArguments,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.resolve(a); err != nil {
 				return err
 			}
-			file := statefile.In(statesDir(s))
-			content, err := file.Read()
+			states, problems, err := findStates(a, cmd, s)
 			if err != nil {
 				return err
 			}
-			parsed := rules.ParseStates(file.Path(), content.Data)
-			if err := listStates(a.out, output, parsed.States, time.Now()); err != nil {
+			if err := listStates(a.out, output, states, time.Now()); err != nil {
 				return err
 			}
-			if err := writeProblems(a.err, "text", parsed.Problems); err != nil {
+			if err := writeProblems(a.err, "text", problems); err != nil {
 				return err
 			}
-			return failedIf(parsed.Problems)
+			return failedIf(problems)
 		},
 	}
-	s.addTo(cmd, "state", "config")
+	s.addTo(cmd, "state", "socket", "config")
 	addOutput(cmd, &output, "`form`: text or json")
 	return cmd
 }
 
-// listedState is a state in JSON.
-type listedState struct {
-	RuleID        string     `json:"rule_id"`
-	State         string     `json:"state"`
-	ConfidenceMax *float64   `json:"confidence_max,omitempty"`
-	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
-	Expired       bool       `json:"expired,omitempty"` // it no longer counts
-	Reason        string     `json:"reason,omitempty"`
-	SetBy         string     `json:"set_by"`
-	SetAt         *time.Time `json:"set_at,omitempty"`
+// findStates returns the states in force or, if no agent runs, those of the file.
+func findStates(a *app, cmd *cobra.Command, s *settings) (map[string]control.State, rules.Problems, error) {
+	if asksAgent(cmd, s) {
+		c := control.NewClient(s.socket, whoami(a.env))
+		defer c.Close()
+		states, err := c.States(cmd.Context())
+		if !errors.Is(err, control.ErrNotRunning) {
+			return states, nil, err
+		}
+	}
+	file := statefile.In(statesDir(s))
+	content, err := file.Read()
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed := rules.ParseStates(file.Path(), content.Data)
+	states := make(map[string]control.State, len(parsed.States))
+	for id, state := range parsed.States {
+		states[id] = control.StateOf(state)
+	}
+	return states, parsed.Problems, nil
 }
 
-func listStates(out io.Writer, form string, states map[string]rules.RuleState, now time.Time) error {
+// listedState is a state in JSON.
+type listedState struct {
+	RuleID string `json:"rule_id"`
+	control.State
+	Expired bool `json:"expired,omitempty"` // it no longer counts
+}
+
+func listStates(out io.Writer, form string, states map[string]control.State, now time.Time) error {
 	list := []listedState{}
 	for _, id := range slices.Sorted(maps.Keys(states)) {
 		s := states[id]
-		l := listedState{RuleID: id, State: s.State.String(), Expired: s.ExpiredAt(now), Reason: s.Reason, SetBy: s.SetBy}
-		if s.State == rules.Clipped {
-			l.ConfidenceMax = &s.ConfidenceMax
-		}
-		if !s.ExpiresAt.IsZero() {
-			l.ExpiresAt = &s.ExpiresAt
-		}
-		if !s.SetAt.IsZero() {
-			l.SetAt = &s.SetAt
-		}
-		list = append(list, l)
+		list = append(list, listedState{id, s, s.ExpiresAt != nil && !now.Before(*s.ExpiresAt)})
 	}
 	if form == "json" {
 		return writeJSON(out, list)
@@ -233,9 +278,9 @@ func listStates(out io.Writer, form string, states map[string]rules.RuleState, n
 		_, err := fmt.Fprintln(out, "no rule has a state")
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	table := newTable(out)
 	for _, l := range list {
-		what := l.State
+		what := l.State.State
 		if l.ConfidenceMax != nil {
 			what += " to " + strconv.FormatFloat(*l.ConfidenceMax, 'f', -1, 64)
 		}
@@ -244,10 +289,9 @@ func listStates(out io.Writer, form string, states map[string]rules.RuleState, n
 		case l.Expired:
 			until = "expired"
 		case l.ExpiresAt != nil:
-			until = "until " + l.ExpiresAt.Local().Format(time.RFC3339)
+			until = "until " + when(*l.ExpiresAt)
 		}
-		line := strings.Join([]string{l.RuleID, what, until, "by " + l.SetBy, l.Reason}, "\t")
-		fmt.Fprintln(table, strings.TrimRight(line, "\t"))
+		row(table, l.RuleID, what, until, "by "+l.SetBy, l.Reason)
 	}
 	return table.Flush()
 }

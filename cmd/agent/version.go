@@ -12,9 +12,6 @@ import (
 	"bittern/internal/loader"
 )
 
-// minimumKernel is the least kernel that runs the programs of bpf/.
-const minimumKernel = "Linux " + loader.LeastKernel + " with BTF (CONFIG_DEBUG_INFO_BTF)"
-
 func newVersion(a *app) *cobra.Command {
 	var licence bool
 	cmd := &cobra.Command{
@@ -35,7 +32,7 @@ func newVersion(a *app) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(a.out, "bittern    %s\ncommit     %s\ngo         %s %s/%s\nkernel     needs %s\nATT&CK     %s, %s\n",
-				agent.Version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, minimumKernel,
+				agent.Version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, loader.Needs,
 				catalogue.Version(), attack.Notice)
 			return nil
 		},

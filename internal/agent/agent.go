@@ -12,9 +12,11 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bittern/internal/attack"
+	"bittern/internal/control"
 	"bittern/internal/event"
 	"bittern/internal/health"
 	"bittern/internal/loader"
@@ -56,7 +58,10 @@ type Agent struct {
 	board    *health.Board
 	metrics  *metrics.Set
 	server   *metrics.Server // nil if there is none
-	stats    io.Closer       // ends the measuring of programs; nil if they are not measured
+	control  *control.Server
+	running  atomic.Pointer[running] // nil until all rules are live
+	tally    *tally
+	stats    io.Closer // ends the measuring of programs; nil if they are not measured
 	began    time.Time
 	stopRule context.CancelFunc
 	reading  sync.WaitGroup // the pipeline
@@ -74,8 +79,9 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: cfg.Log.With("component", "agent"),
 		failed: make(chan error, 1), quit: make(chan struct{}), done: make(chan struct{}),
-		board: new(health.Board), metrics: metrics.New(Version()),
+		board: new(health.Board), metrics: metrics.New(Version()), tally: new(tally), began: time.Now(),
 	}
+	a.control = control.New(controlled{a}, cfg.Log.With("component", "control"))
 	a.cfg.Kernel.Found = a.reportHook
 	return a, nil
 }
@@ -114,7 +120,6 @@ func (a *Agent) Start() error {
 		return nil
 	}
 	a.started = true
-	a.began = time.Now()
 
 	// First of all: nothing is written by an agent that can't run.
 	if err := loader.CheckCapabilities(); err != nil {
@@ -129,6 +134,7 @@ func (a *Agent) Start() error {
 		return err
 	}
 	a.serve()
+	a.listen()
 	if err := a.open(catalogue); err != nil {
 		return err
 	}
@@ -142,7 +148,7 @@ func (a *Agent) Start() error {
 	}
 	snapshot, changes := a.store.Subscribe()
 	c := newCommitter(a.kernel, a.staleIn, a.cfg.Log.With("component", "rules"))
-	a.clips, c.metrics = c.clips, a.metrics
+	a.clips, c.metrics, c.tally, c.announce = c.clips, a.metrics, a.tally, a.control.Changes.Publish
 	for _, source := range a.store.Problems() {
 		kind := rules.Rejected
 		if source.States {
@@ -166,6 +172,7 @@ func (a *Agent) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
+	a.running.Store(&running{a.rulesDir, a.store, c, a.kernel, a.pipeline})
 	a.watchParts(c)
 	a.metrics.Collect(a.kernel, ruleCounts{c, a.store, changes})
 	a.metrics.Loaded()
@@ -235,13 +242,14 @@ func (a *Agent) serve() {
 func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) error {
 	out := newSink(a.cfg.Output, a.cfg.Format, a.cfg.Colour)
 	a.out = out
+	out.publish = func(r Record) { a.control.Records.Publish(streamed(r)) }
 	before, err := writtenBefore(a.cfg.Output)
 	if err != nil {
 		return err
 	}
 	a.pipeline = &pipeline{
 		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue, before: before, clips: a.clips,
-		log: a.cfg.Log.With("component", "events"), metrics: a.metrics,
+		log: a.cfg.Log.With("component", "events"), metrics: a.metrics, tally: a.tally,
 	}
 	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, out, before, host, a.cfg.Log.With("component", "losses"), time.Now)
 	a.gaps.counts = a.metrics
@@ -302,6 +310,7 @@ func (a *Agent) Stop() error {
 		errs = append(errs, a.store.Close())
 	}
 	close(a.quit)
+	errs = append(errs, a.control.Close())
 	if a.server != nil {
 		// Before the kernel's side is gone, which it asks.
 		errs = append(errs, a.server.Close())

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/health"
 	"bittern/internal/loader"
 	"bittern/internal/metrics"
@@ -34,7 +35,7 @@ type committer struct {
 	staleIn func(file string) []string // ids of rules that a file holds up
 	log     *slog.Logger
 	live    map[string]*rules.Rule
-	refused map[string]*rules.Rule // versions that found no room, or no hook
+	refused map[string]refusal // versions that found no room, or no hook
 
 	states map[string]rules.RuleState // that are not the default
 	clips  *clips
@@ -47,10 +48,12 @@ type committer struct {
 	preparing int                     // hooks that are being attached
 	prepared  chan prepared
 
-	metrics *metrics.Set
-	working health.Work
-	asked   chan func()   // to be called between changes
-	ended   chan struct{} // closed when there are no more changes
+	metrics  *metrics.Set
+	announce func(control.Change) // is told what becomes of changes
+	tally    *tally
+	working  health.Work
+	asked    chan func()   // to be called between changes
+	ended    chan struct{} // closed when there are no more changes
 }
 
 func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logger) *committer {
@@ -58,9 +61,10 @@ func newCommitter(kernel swapper, staleIn func(string) []string, log *slog.Logge
 		kernel: kernel, staleIn: staleIn, log: log,
 		states: make(map[string]rules.RuleState), clips: new(clips),
 		off: make(map[string]*rules.Rule), before: make(map[string]*rules.Rule),
-		live: make(map[string]*rules.Rule), refused: make(map[string]*rules.Rule),
+		live: make(map[string]*rules.Rule), refused: make(map[string]refusal),
 		waiting: make(map[string]rules.Change), prepared: make(chan prepared),
 		asked: make(chan func()), ended: make(chan struct{}),
+		announce: func(control.Change) {}, tally: new(tally),
 	}
 }
 
@@ -211,6 +215,7 @@ func (c *committer) report(next, old *rules.Rule, epoch uint64, seen time.Time) 
 	}
 	c.metrics.Changed(metrics.Live, after)
 	c.log.Info("rule live", attrs...)
+	c.announce(reloaded(next, control.WentLive, epoch, nil))
 	if old != nil && old.Version == next.Version && !next.SameText(old) {
 		c.log.Warn("rule changed, its rule_version did not: detections can't tell the two apart",
 			"rule_id", next.ID, "rule_version", next.Version, "hint", "count rule_version up with each edit")
@@ -220,7 +225,8 @@ func (c *committer) report(next, old *rules.Rule, epoch uint64, seen time.Time) 
 func (c *committer) remove(change rules.Change) {
 	id := change.RuleID
 	old, off := c.live[id], c.off[id]
-	for _, versions := range []map[string]*rules.Rule{c.refused, c.off, c.before} {
+	delete(c.refused, id)
+	for _, versions := range []map[string]*rules.Rule{c.off, c.before} {
 		delete(versions, id)
 	}
 	if j := c.jointOf(id); j != nil {
@@ -230,7 +236,7 @@ func (c *committer) remove(change rules.Change) {
 	}
 	if old == nil {
 		if off != nil {
-			c.log.Info("rule deleted, it was disabled", "rule_id", id, "rule_version", off.Version)
+			c.reportForgotten(off)
 		}
 		return
 	}
@@ -254,7 +260,15 @@ func (c *committer) reportDeleted(old *rules.Rule, epoch uint64, seen time.Time)
 	}
 	c.metrics.Changed(metrics.Deleted, after)
 	c.metrics.Forget(old.ID)
+	c.tally.byRule.Delete(old.ID)
 	c.log.Info("rule deleted", attrs...)
+	c.announce(reloaded(old, control.WasDeleted, epoch, nil))
+}
+
+// reportForgotten says that a rule is gone that was not live.
+func (c *committer) reportForgotten(off *rules.Rule) {
+	c.log.Info("rule deleted, it was disabled", "rule_id", off.ID, "rule_version", off.Version)
+	c.announce(reloaded(off, control.WasDeleted, 0, nil))
 }
 
 // summary counts what is live.

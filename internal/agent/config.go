@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/loader"
 )
 
@@ -28,7 +29,11 @@ type Config struct {
 	Metrics string
 	// ProgramStats has the kernel measure its programs, which costs a little at each event.
 	ProgramStats bool
-	Log          *slog.Logger
+	// Socket is the path of the control socket; "" for none.
+	Socket string
+	// Settings are told at the control socket; nil for none.
+	Settings func() map[string]control.Setting
+	Log      *slog.Logger
 }
 
 // Validate reports what is missing.

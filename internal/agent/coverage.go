@@ -12,15 +12,23 @@ const (
 	NotNarrowed                 // nothing: each event of a class goes to user space
 )
 
-// String returns "exact", "narrowed" or "not narrowed", the last with what it costs.
-func (c Coverage) String() string {
+// Name returns "exact", "narrowed" or "not narrowed".
+func (c Coverage) Name() string {
 	switch c {
 	case Exact:
 		return "exact"
 	case Narrowed:
 		return "narrowed"
 	}
-	return "not narrowed: every event of its classes goes to user space"
+	return "not narrowed"
+}
+
+// String is Name, and for NotNarrowed what that costs.
+func (c Coverage) String() string {
+	if c == NotNarrowed {
+		return c.Name() + ": every event of its classes goes to user space"
+	}
+	return c.Name()
 }
 
 // CoverageOf returns the coverage of a rule: the least of its plans.

@@ -15,6 +15,7 @@ type joint struct {
 	changes   []rules.Change // definitions and deletions, the latest of each rule, in order
 	loose     bool           // without what is refused, the others are to be live
 	refused   bool           // the kernel has no room, or no hook, for one of them
+	err       error          // why
 	preparing bool
 	prepared  []*rules.Rule  // those whose hooks were attached for it
 	releases  []func() error // of these hooks
@@ -90,7 +91,7 @@ func (c *committer) supersede(change rules.Change) {
 	delete(c.refused, id)
 	if change.Kind == rules.Deleted {
 		if off := c.off[id]; off != nil && c.live[id] == nil {
-			c.log.Info("rule deleted, it was disabled", "rule_id", id, "rule_version", off.Version)
+			c.reportForgotten(off)
 		}
 		delete(c.off, id)
 		delete(c.before, id)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"bittern/internal/control"
 	"bittern/internal/loader"
 	"bittern/internal/metrics"
 	"bittern/internal/rules"
@@ -62,6 +63,7 @@ func (c *committer) refuseJoint(j *joint, err error) {
 	if errors.As(err, &swap) {
 		culprit, err = swap.RuleID, swap.Err
 	}
+	j.err = err
 	c.log.Error("set of rules refused, nothing of it is live", "rules", len(j.changes), "rule_id", culprit, "error", err)
 	for _, change := range j.changes {
 		r := change.Rule
@@ -80,6 +82,7 @@ func (c *committer) refuseJoint(j *joint, err error) {
 			}
 			c.metrics.Changed(metrics.Refused, 0)
 			c.log.Error("rule refused", append(attrs, "error", reason)...)
+			c.announce(reloaded(r, control.WasRefused, 0, reason))
 			c.fallBack(r)
 		}
 	}

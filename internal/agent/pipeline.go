@@ -35,6 +35,7 @@ type pipeline struct {
 	clips     *clips
 	log       *slog.Logger
 	metrics   *metrics.Set
+	tally     *tally
 
 	detections, prefiltered, undecodable atomic.Uint64
 }
@@ -78,6 +79,7 @@ func (p *pipeline) judge(m loader.Match) error {
 		if !r.Match(m.Event) {
 			p.prefiltered.Add(1)
 			p.metrics.Prefiltered()
+			p.tally.missed(r, m.Event)
 			continue
 		}
 		d := p.detection(m, r)
@@ -89,6 +91,7 @@ func (p *pipeline) judge(m loader.Match) error {
 		}
 		p.detections.Add(1)
 		p.metrics.Detected(r.ID)
+		p.tally.hit(r.ID, m.Event.Time)
 	}
 	return nil
 }

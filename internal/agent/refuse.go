@@ -6,24 +6,32 @@ import (
 	"slices"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/loader"
 	"bittern/internal/metrics"
 	"bittern/internal/rules"
 )
 
+// refusal is a version that the kernel does not take, and why.
+type refusal struct {
+	*rules.Rule
+	err error
+}
+
 // refuse remembers a version that the kernel has no room or no hook for.
 func (c *committer) refuse(r *rules.Rule, err error) {
-	c.refused[r.ID] = r
 	var swap *loader.SwapError
 	if errors.As(err, &swap) {
 		err = swap.Err // the rule is named beside it
 	}
+	c.refused[r.ID] = refusal{r, err}
 	attrs := []any{"rule_id", r.ID, "rule_version", r.Version}
 	if old := c.live[r.ID]; old != nil {
 		attrs = append(attrs, "stays_live", versionOf(old))
 	}
 	c.metrics.Changed(metrics.Refused, 0)
 	c.log.Error("rule refused", append(attrs, "error", err)...)
+	c.announce(reloaded(r, control.WasRefused, 0, err))
 	c.fallBack(r)
 }
 
@@ -43,7 +51,7 @@ func (c *committer) retry() {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.refused)) {
-		next := c.refused[id]
+		next := c.refused[id].Rule
 		epoch, err := c.kernel.Commit(loader.Swap{RuleID: id, New: next})
 		if errors.As(err, &unsupported) {
 			continue

@@ -32,6 +32,21 @@ func (c *committer) reject(change rules.Change) {
 			attrs = append(attrs, "stays_live", stays)
 		}
 		c.log.Error("rule file rejected", append(attrs, "problem", p.Error())...)
+		c.announceRejected(change, p)
+	}
+}
+
+// announceRejected tells of each rule that an edit was to change, as far as that is known.
+func (c *committer) announceRejected(change rules.Change, p rules.Problem) {
+	ids := []string{cmp.Or(p.RuleID, change.RuleID)}
+	if ids[0] == "" && p.Pos.File != "" {
+		ids = append(ids, c.staleIn(p.Pos.File)...)
+	}
+	if len(ids) > 1 {
+		ids = ids[1:]
+	}
+	for _, id := range ids {
+		c.announce(rejected(id, c.live[id], p))
 	}
 }
 

@@ -39,10 +39,11 @@ type sink struct {
 	failed error // the first error; nothing is written after it
 
 	working health.Work
+	publish func(Record) // is told what has been written
 }
 
 func newSink(out io.Writer, format Format, colour bool) *sink {
-	return &sink{out: out, format: format, colour: colour}
+	return &sink{out: out, format: format, colour: colour, publish: func(Record) {}}
 }
 
 // Write writes a record as one line, by one call of the writer below, so that
@@ -63,6 +64,8 @@ func (s *sink) Write(r Record) error {
 	defer s.working.End()
 	if _, err := s.out.Write(s.buf); err != nil {
 		s.failed = &SinkError{err}
+		return s.failed
 	}
-	return s.failed
+	s.publish(r)
+	return nil
 }

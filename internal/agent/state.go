@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/loader"
 	"bittern/internal/rules"
 )
@@ -80,7 +81,7 @@ func (c *committer) disable(change rules.Change) {
 		if c.off[id] = c.inJoint(id); c.off[id] == nil {
 			delete(c.off, id) // it is to be deleted
 		}
-	} else if refused := c.refused[id]; refused != nil {
+	} else if refused := c.refused[id].Rule; refused != nil {
 		c.off[id] = refused
 	} else if old != nil {
 		c.off[id] = old
@@ -97,6 +98,9 @@ func (c *committer) disable(change rules.Change) {
 	epoch, err := c.withdraw(old)
 	if err != nil {
 		c.log.Error("rule not disabled, it stays live until it can be", "rule_id", id, "rule_version", old.Version, "error", err)
+		failed := stateChange(change, old, 0)
+		failed.Error = err.Error()
+		c.announce(failed)
 		return
 	}
 	c.reportState(change, epoch)
@@ -128,6 +132,7 @@ func (c *committer) keep(change rules.Change) {
 	c.off[change.RuleID] = change.Rule
 	delete(c.refused, change.RuleID)
 	c.log.Info("rule kept, it is disabled", "rule_id", change.RuleID, "rule_version", change.Rule.Version)
+	c.announce(reloaded(change.Rule, control.WasKept, 0, nil))
 }
 
 // fallBack makes the version live that was so before its rule was disabled, since the newer one
@@ -163,6 +168,7 @@ func (c *committer) withdrawAgain() {
 // reportState says that a state counts, from an epoch on if it concerns the kernel.
 func (c *committer) reportState(change rules.Change, epoch uint64) {
 	attrs := c.stateAttrs(change, epoch)
+	c.announce(stateChange(change, c.known(change.RuleID), epoch))
 	switch {
 	case change.By == rules.ByExpiry:
 		c.log.Info("rule state expired", attrs...)
@@ -202,7 +208,7 @@ func (c *committer) stateAttrs(change rules.Change, epoch uint64) []any {
 // known returns the version of a rule that is live or, if none is, that is to be.
 func (c *committer) known(id string) *rules.Rule {
 	waiting := c.waiting[id].Rule
-	for _, r := range []*rules.Rule{c.live[id], c.off[id], waiting, c.inJoint(id), c.refused[id]} {
+	for _, r := range []*rules.Rule{c.live[id], c.off[id], waiting, c.inJoint(id), c.refused[id].Rule} {
 		if r != nil {
 			return r
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/loader"
 	"bittern/internal/require"
 	"bittern/internal/rules"
@@ -89,7 +90,7 @@ func statedAgent(b *testing.B, stated bool) (*Agent, effects, string) {
 	log := effects{Handler: slog.DiscardHandler, seen: make(chan effect, 8192)}
 	a, err := New(Config{
 		Rules:  func() (string, error) { return dir, nil },
-		States: states, Kernel: loader.Config{Cgroup: require.Cgroup(b)}, Output: io.Discard, Log: slog.New(log),
+		States: states, Socket: filepath.Join(b.TempDir(), "agent.sock"), Kernel: loader.Config{Cgroup: require.Cgroup(b)}, Output: io.Discard, Log: slog.New(log),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -111,13 +112,16 @@ func reportTimes(b *testing.B, what string, took []time.Duration) {
 	b.ReportMetric(float64(took[min(len(took)*99/100, len(took)-1)])/1e6, what+"p99-ms")
 }
 
-// BenchmarkStateChange disables and enables a rule in turn, by SetState and as the command does it. It
-// measures from the call until the kernel's commit has returned, writing to the disk included; and
-// of the command's edit, also from when that is done and only the agent is left.
+// BenchmarkStateChange disables and enables a rule in turn: by SetState, through the control socket as the
+// command does it, and by an edit of the file. It measures from the call until the kernel's commit has
+// returned, writing to the disk included; of the socket, until the answer is there, which comes
+// after that; and of the edit, also from when that is done and only the agent is left.
 func BenchmarkStateChange(b *testing.B) {
 	for _, others := range []string{"no others", "4095 others"} {
 		a, log, states := statedAgent(b, others != "no others")
-		for _, by := range []string{"SetState", "edit"} {
+		client := control.NewClient(a.cfg.Socket, "bench")
+		b.Cleanup(client.Close)
+		for _, by := range []string{"SetState", "socket", "edit"} {
 			b.Run(by+"/"+others, func(b *testing.B) {
 				file := statefile.In(states)
 				var whole, after []time.Duration
@@ -129,9 +133,12 @@ func BenchmarkStateChange(b *testing.B) {
 					}
 					start := time.Now()
 					var err error
-					if by == "SetState" {
+					switch by {
+					case "SetState":
 						err = a.store.SetState("C0", state, "bench")
-					} else {
+					case "socket":
+						_, err = client.SetState(b.Context(), "C0", control.State{State: state.State.String()})
+					default:
 						_, err = file.Set(map[string]rules.RuleState{"C0": state})
 					}
 					written := time.Now()
@@ -139,6 +146,9 @@ func BenchmarkStateChange(b *testing.B) {
 						b.Fatal(err)
 					}
 					live := log.next(b, message).at
+					if by == "socket" {
+						live = written
+					}
 					whole, after = append(whole, live.Sub(start)), append(after, live.Sub(written))
 				}
 				for b.Loop() {

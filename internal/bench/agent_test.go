@@ -106,7 +106,14 @@ func (s *site) start(b *testing.B) *subject.Agent {
 // startLogged is start, and looks at what the agent logs after that.
 func (s *site) startLogged(b *testing.B, log func(line string, at time.Time)) *subject.Agent {
 	b.Helper()
-	agent, err := subject.Start(subject.Config{Program: s.bittern, Rules: s.rules, State: s.state, Cgroup: s.cgroup, Log: log})
+	return s.startWith(b, subject.Config{Log: log})
+}
+
+// startWith fills in what the site knows.
+func (s *site) startWith(b *testing.B, c subject.Config) *subject.Agent {
+	b.Helper()
+	c.Program, c.Rules, c.State, c.Cgroup = s.bittern, s.rules, s.state, s.cgroup
+	agent, err := subject.Start(c)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func (k *Kernel) share(cfg Config) *host {
 		maps: map[string]*ebpf.Map{
 			execMapCells: m.Cells, execMapControl: m.Control, execMapCounters: m.Counters, execMapFilters: m.Filters,
 			execMapGrams: m.Grams, execMapImages: m.Images, execMapMatches: m.Matches, execMapNoGroup: m.NoGroup,
-			execMapNumbers: m.Numbers, execMapProcesses: m.Processes, execMapRows: m.Rows, execMapSequences: m.Sequences,
+			execMapNumbers: m.Numbers, execMapProcesses: m.Processes, execMapRows: m.Rows, execMapRowHits: m.RowHits, execMapSequences: m.Sequences,
 			execMapSlots: m.Slots, execMapTexts: m.Texts, execMapWatched: m.Watched, execMapWorkspaces: m.Workspaces,
 		},
 		vars:   cfg.variables(),

@@ -15,6 +15,9 @@ import (
 // the same, since distributions carry features back.
 const LeastKernel = "5.10"
 
+// Needs is what a kernel must be like.
+const Needs = "Linux " + LeastKernel + " with BTF (CONFIG_DEBUG_INFO_BTF)"
+
 // needs are the capabilities that loading and attaching takes. CAP_SYS_ADMIN
 // stands for the first two.
 var needs = []struct {

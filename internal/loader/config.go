@@ -88,6 +88,7 @@ func (c *Config) apply(spec *ebpf.CollectionSpec) error {
 		execMapSlots:   classes * c.Slots,
 		execMapNoGroup: classes * maxGroups * c.Slots / int(slotsPerCell),
 		execMapRows:    c.Keys,
+		execMapRowHits: c.Keys,
 		execMapCells:   c.Cells,
 		// Before 6.14 a full trie misbehaves, so it gets twice the room.
 		execMapTexts:      2 * c.Keys,

@@ -22,6 +22,21 @@ type Report struct {
 // Examine loads and attaches everything for a moment, to see what works. It records
 // nothing.
 func Examine(cfg Config) (Report, error) {
+	r, err := Describe()
+	if err != nil {
+		return r, err
+	}
+	k, err := Open(cfg)
+	if err != nil {
+		r.Problem = err
+		return r, nil
+	}
+	r.Hooks = k.Caps(true).Hooks
+	return r, k.Close()
+}
+
+// Describe says all of a Report that can be known without loading anything.
+func Describe() (Report, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return Report{}, fmt.Errorf("asking for the kernel's release: %w", err)
@@ -36,13 +51,7 @@ func Examine(cfg Config) (Report, error) {
 		return Report{}, err
 	}
 	r.Missing = missing
-	k, err := Open(cfg)
-	if err != nil {
-		r.Problem = err
-		return r, nil
-	}
-	r.Hooks = k.Caps(true).Hooks
-	return r, k.Close()
+	return r, nil
 }
 
 // securityModules lists those that are active.

@@ -330,6 +330,7 @@ const (
 	execMapNoGroup                = "no_group"
 	execMapNumbers                = "numbers"
 	execMapProcesses              = "processes"
+	execMapRowHits                = "row_hits"
 	execMapRows                   = "rows"
 	execMapSequences              = "sequences"
 	execMapSlots                  = "slots"
@@ -419,6 +420,7 @@ type execMapSpecs struct {
 	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
 	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
 	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	RowHits    *ebpf.MapSpec `ebpf:"row_hits"`
 	Rows       *ebpf.MapSpec `ebpf:"rows"`
 	Sequences  *ebpf.MapSpec `ebpf:"sequences"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
@@ -480,6 +482,7 @@ type execMaps struct {
 	NoGroup    *ebpf.Map `ebpf:"no_group"`
 	Numbers    *ebpf.Map `ebpf:"numbers"`
 	Processes  *ebpf.Map `ebpf:"processes"`
+	RowHits    *ebpf.Map `ebpf:"row_hits"`
 	Rows       *ebpf.Map `ebpf:"rows"`
 	Sequences  *ebpf.Map `ebpf:"sequences"`
 	Slots      *ebpf.Map `ebpf:"slots"`
@@ -500,6 +503,7 @@ func (m *execMaps) Close() error {
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
+		m.RowHits,
 		m.Rows,
 		m.Sequences,
 		m.Slots,

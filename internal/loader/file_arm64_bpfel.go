@@ -26,6 +26,7 @@ const (
 	fileMapNoGroup        = "no_group"
 	fileMapNumbers        = "numbers"
 	fileMapProcesses      = "processes"
+	fileMapRowHits        = "row_hits"
 	fileMapRows           = "rows"
 	fileMapSequences      = "sequences"
 	fileMapSlots          = "slots"
@@ -103,6 +104,7 @@ type fileMapSpecs struct {
 	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
 	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
 	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	RowHits    *ebpf.MapSpec `ebpf:"row_hits"`
 	Rows       *ebpf.MapSpec `ebpf:"rows"`
 	Sequences  *ebpf.MapSpec `ebpf:"sequences"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
@@ -152,6 +154,7 @@ type fileMaps struct {
 	NoGroup    *ebpf.Map `ebpf:"no_group"`
 	Numbers    *ebpf.Map `ebpf:"numbers"`
 	Processes  *ebpf.Map `ebpf:"processes"`
+	RowHits    *ebpf.Map `ebpf:"row_hits"`
 	Rows       *ebpf.Map `ebpf:"rows"`
 	Sequences  *ebpf.Map `ebpf:"sequences"`
 	Slots      *ebpf.Map `ebpf:"slots"`
@@ -172,6 +175,7 @@ func (m *fileMaps) Close() error {
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
+		m.RowHits,
 		m.Rows,
 		m.Sequences,
 		m.Slots,

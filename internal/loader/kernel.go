@@ -163,7 +163,7 @@ func load(cfg Config) (_ *Kernel, err error) {
 // mapMemory maps the arrays that the writer changes in place.
 func (k *Kernel) mapMemory(slotsPerClass int) error {
 	mapped := make(map[*ebpf.Map]*words)
-	for _, m := range []*ebpf.Map{k.maps.Control, k.maps.Slots, k.maps.NoGroup, k.maps.Rows, k.maps.Cells, k.maps.Filters} {
+	for _, m := range []*ebpf.Map{k.maps.Control, k.maps.Slots, k.maps.NoGroup, k.maps.Rows, k.maps.RowHits, k.maps.Cells, k.maps.Filters} {
 		w, err := mapWords(m)
 		if err != nil {
 			return err
@@ -172,7 +172,7 @@ func (k *Kernel) mapMemory(slotsPerClass int) error {
 		k.memory = append(k.memory, w)
 	}
 	k.control = mapped[k.maps.Control]
-	k.rows = newRowTable(mapped[k.maps.Rows], mapped[k.maps.Cells])
+	k.rows = newRowTable(mapped[k.maps.Rows], mapped[k.maps.RowHits], mapped[k.maps.Cells])
 	k.index = newIndex(&k.maps, mapped[k.maps.Filters], k.control, k.rows)
 	var err error
 	k.slots, err = newSlotTables(mapped[k.maps.Slots], mapped[k.maps.NoGroup], slotsPerClass, k.rows, k.index)

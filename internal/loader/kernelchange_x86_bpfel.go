@@ -26,6 +26,7 @@ const (
 	kernelchangeMapNoGroup              = "no_group"
 	kernelchangeMapNumbers              = "numbers"
 	kernelchangeMapProcesses            = "processes"
+	kernelchangeMapRowHits              = "row_hits"
 	kernelchangeMapRows                 = "rows"
 	kernelchangeMapSequences            = "sequences"
 	kernelchangeMapSlots                = "slots"
@@ -114,6 +115,7 @@ type kernelchangeMapSpecs struct {
 	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
 	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
 	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	RowHits    *ebpf.MapSpec `ebpf:"row_hits"`
 	Rows       *ebpf.MapSpec `ebpf:"rows"`
 	Sequences  *ebpf.MapSpec `ebpf:"sequences"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
@@ -164,6 +166,7 @@ type kernelchangeMaps struct {
 	NoGroup    *ebpf.Map `ebpf:"no_group"`
 	Numbers    *ebpf.Map `ebpf:"numbers"`
 	Processes  *ebpf.Map `ebpf:"processes"`
+	RowHits    *ebpf.Map `ebpf:"row_hits"`
 	Rows       *ebpf.Map `ebpf:"rows"`
 	Sequences  *ebpf.Map `ebpf:"sequences"`
 	Slots      *ebpf.Map `ebpf:"slots"`
@@ -184,6 +187,7 @@ func (m *kernelchangeMaps) Close() error {
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
+		m.RowHits,
 		m.Rows,
 		m.Sequences,
 		m.Slots,

@@ -26,6 +26,7 @@ const (
 	listenMapNoGroup            = "no_group"
 	listenMapNumbers            = "numbers"
 	listenMapProcesses          = "processes"
+	listenMapRowHits            = "row_hits"
 	listenMapRows               = "rows"
 	listenMapSequences          = "sequences"
 	listenMapSlots              = "slots"
@@ -113,6 +114,7 @@ type listenMapSpecs struct {
 	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
 	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
 	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	RowHits    *ebpf.MapSpec `ebpf:"row_hits"`
 	Rows       *ebpf.MapSpec `ebpf:"rows"`
 	Sequences  *ebpf.MapSpec `ebpf:"sequences"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
@@ -162,6 +164,7 @@ type listenMaps struct {
 	NoGroup    *ebpf.Map `ebpf:"no_group"`
 	Numbers    *ebpf.Map `ebpf:"numbers"`
 	Processes  *ebpf.Map `ebpf:"processes"`
+	RowHits    *ebpf.Map `ebpf:"row_hits"`
 	Rows       *ebpf.Map `ebpf:"rows"`
 	Sequences  *ebpf.Map `ebpf:"sequences"`
 	Slots      *ebpf.Map `ebpf:"slots"`
@@ -182,6 +185,7 @@ func (m *listenMaps) Close() error {
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
+		m.RowHits,
 		m.Rows,
 		m.Sequences,
 		m.Slots,

@@ -26,6 +26,7 @@ const (
 	privilegeMapNoGroup                 = "no_group"
 	privilegeMapNumbers                 = "numbers"
 	privilegeMapProcesses               = "processes"
+	privilegeMapRowHits                 = "row_hits"
 	privilegeMapRows                    = "rows"
 	privilegeMapSequences               = "sequences"
 	privilegeMapSlots                   = "slots"
@@ -139,6 +140,7 @@ type privilegeMapSpecs struct {
 	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
 	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
 	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	RowHits    *ebpf.MapSpec `ebpf:"row_hits"`
 	Rows       *ebpf.MapSpec `ebpf:"rows"`
 	Sequences  *ebpf.MapSpec `ebpf:"sequences"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
@@ -192,6 +194,7 @@ type privilegeMaps struct {
 	NoGroup    *ebpf.Map `ebpf:"no_group"`
 	Numbers    *ebpf.Map `ebpf:"numbers"`
 	Processes  *ebpf.Map `ebpf:"processes"`
+	RowHits    *ebpf.Map `ebpf:"row_hits"`
 	Rows       *ebpf.Map `ebpf:"rows"`
 	Sequences  *ebpf.Map `ebpf:"sequences"`
 	Slots      *ebpf.Map `ebpf:"slots"`
@@ -212,6 +215,7 @@ func (m *privilegeMaps) Close() error {
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
+		m.RowHits,
 		m.Rows,
 		m.Sequences,
 		m.Slots,

@@ -31,12 +31,12 @@ type row struct {
 // in, or the row moves to a larger place by one store. What a program may still
 // be reading is not reused before reuse is called, a grace period later.
 type rowTable struct {
-	rows, cells *words
-	freeRows    []uint32
-	nextRow     uint32
-	freeBlocks  [32][]uint32 // offsets, by the logarithm of the size
-	nextCell    uint32
-	retired     retiredRows
+	rows, hits, cells *words
+	freeRows          []uint32
+	nextRow           uint32
+	freeBlocks        [32][]uint32 // offsets, by the logarithm of the size
+	nextCell          uint32
+	retired           retiredRows
 }
 
 // retiredRows is what can be reused after a grace period.
@@ -45,8 +45,8 @@ type retiredRows struct {
 	blocks []cellBlock
 }
 
-func newRowTable(rows, cells *words) *rowTable {
-	return &rowTable{rows: rows, cells: cells}
+func newRowTable(rows, hits, cells *words) *rowTable {
+	return &rowTable{rows: rows, hits: hits, cells: cells}
 }
 
 // newRow returns an empty row.
@@ -62,6 +62,7 @@ func (t *rowTable) newRow() (*row, error) {
 		return nil, fmt.Errorf("the kernel's table of %d rows is full: %w", t.rows.len(), ErrFull)
 	}
 	t.rows.store(int(r.id), 0)
+	t.hits.store(int(r.id), 0)
 	return r, nil
 }
 
@@ -90,6 +91,9 @@ func (t *rowTable) drop(r *row) {
 	}
 	*r = row{}
 }
+
+// hit reports whether an event has hit the row since it was made.
+func (t *rowTable) hit(r *row) bool { return t.hits.load(int(r.id)) != 0 }
 
 // add makes hits of the row count for the group of the slot.
 func (t *rowTable) add(r *row, slot slotID, group uint8) error {

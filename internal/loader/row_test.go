@@ -10,7 +10,7 @@ import (
 // smaller ones that lie side by side.
 func TestRoomOfCellsIsUsedAgain(t *testing.T) {
 	const cells = 256
-	table := newRowTable(&words{words: make([]uint64, 2*cells)}, &words{words: make([]uint64, cells)})
+	table := newRowTable(&words{words: make([]uint64, 2*cells)}, &words{words: make([]uint64, 2*cells)}, &words{words: make([]uint64, cells)})
 	fill := func(size int) {
 		t.Helper()
 		var all []*row
@@ -50,7 +50,7 @@ func TestRoomOfCellsIsUsedAgain(t *testing.T) {
 // takes all but one back.
 func TestRowsGetShortAgain(t *testing.T) {
 	const blocks = 256
-	table := newRowTable(&words{words: make([]uint64, 1)}, &words{words: make([]uint64, 4*blocks)})
+	table := newRowTable(&words{words: make([]uint64, 1)}, &words{words: make([]uint64, 1)}, &words{words: make([]uint64, 4*blocks)})
 	r, err := table.newRow()
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ const (
 	seedMapNoGroup          = "no_group"
 	seedMapNumbers          = "numbers"
 	seedMapProcesses        = "processes"
+	seedMapRowHits          = "row_hits"
 	seedMapRows             = "rows"
 	seedMapSlots            = "slots"
 	seedMapTexts            = "texts"
@@ -97,6 +98,7 @@ type seedMapSpecs struct {
 	NoGroup    *ebpf.MapSpec `ebpf:"no_group"`
 	Numbers    *ebpf.MapSpec `ebpf:"numbers"`
 	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	RowHits    *ebpf.MapSpec `ebpf:"row_hits"`
 	Rows       *ebpf.MapSpec `ebpf:"rows"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
 	Texts      *ebpf.MapSpec `ebpf:"texts"`
@@ -143,6 +145,7 @@ type seedMaps struct {
 	NoGroup    *ebpf.Map `ebpf:"no_group"`
 	Numbers    *ebpf.Map `ebpf:"numbers"`
 	Processes  *ebpf.Map `ebpf:"processes"`
+	RowHits    *ebpf.Map `ebpf:"row_hits"`
 	Rows       *ebpf.Map `ebpf:"rows"`
 	Slots      *ebpf.Map `ebpf:"slots"`
 	Texts      *ebpf.Map `ebpf:"texts"`
@@ -161,6 +164,7 @@ func (m *seedMaps) Close() error {
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
+		m.RowHits,
 		m.Rows,
 		m.Slots,
 		m.Texts,

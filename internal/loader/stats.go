@@ -228,7 +228,7 @@ func (k *Kernel) MapBytes() (uint64, error) {
 	var total uint64
 	for _, m := range []*ebpf.Map{
 		o.Cells, o.Control, o.Counters, o.Filters, o.Grams, o.Images, o.Matches, o.NoGroup, o.Numbers,
-		o.Processes, o.Rows, o.Sequences, o.Slots, o.Texts, o.Watched, o.Workspaces,
+		o.Processes, o.Rows, o.RowHits, o.Sequences, o.Slots, o.Texts, o.Watched, o.Workspaces,
 	} {
 		info, err := m.Info()
 		if err != nil {

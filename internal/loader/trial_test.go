@@ -59,7 +59,7 @@ func newCourt(t testing.TB, k *Kernel) *court {
 	}
 	shared := map[string]*ebpf.Map{
 		"control": k.maps.Control, "slots": k.maps.Slots, "no_group": k.maps.NoGroup,
-		"rows": k.maps.Rows, "cells": k.maps.Cells, "filters": k.maps.Filters,
+		"rows": k.maps.Rows, "row_hits": k.maps.RowHits, "cells": k.maps.Cells, "filters": k.maps.Filters,
 		"texts": k.maps.Texts, "numbers": k.maps.Numbers, "grams": k.maps.Grams,
 	}
 	for name, m := range shared {

@@ -58,6 +58,27 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// groupText is how many keys a group's String has at most.
+const groupText = 8
+
+// String lists the keys as the plan's text does, in one line; of many, only the first.
+func (g Group) String() string {
+	var b strings.Builder
+	for i, k := range g[:min(len(g), groupText)] {
+		if i > 0 {
+			b.WriteString(" | ")
+		}
+		if i == 0 || g[i-1].Field != k.Field {
+			b.WriteString(k.Field.String() + ": ")
+		}
+		b.WriteString(k.test())
+	}
+	if more := len(g) - groupText; more > 0 {
+		fmt.Fprintf(&b, " | and %d more", more)
+	}
+	return b.String()
+}
+
 // textKeys is how many keys of a group are printed.
 const textKeys = 200
 

@@ -4,6 +4,7 @@ package subject
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type Config struct {
 	Rules   string                          // directory
 	State   string                          // directory of states of rules; "" is that of an agent that is installed
 	Cgroup  string                          // that is watched; "" is the whole host
+	Metrics string                          // address, host:port; "" is none
+	Socket  string                          // for commands; "" is none
 	Log     func(line string, at time.Time) // is given what the agent logs; may be nil
 }
 
@@ -47,7 +50,8 @@ type Detection struct {
 // Start runs the agent, and returns once all rules are live.
 func Start(c Config) (*Agent, error) {
 	a := &Agent{Detections: make(chan Detection, 1<<16)}
-	a.cmd = exec.Command(c.Program, "run", "--rules", c.Rules, "--output", "json", "--log-format", "text", "--pins", "off")
+	a.cmd = exec.Command(c.Program, "run", "--rules", c.Rules, "--output", "json", "--log-format", "text", "--pins", "off",
+		"--metrics", cmp.Or(c.Metrics, "off"), "--socket", cmp.Or(c.Socket, "off"))
 	if c.Cgroup != "" {
 		a.cmd.Args = append(a.cmd.Args, "--cgroup", c.Cgroup)
 	}

@@ -189,6 +189,7 @@ const (
 	HarnessMapNoGroup       = "no_group"
 	HarnessMapNumbers       = "numbers"
 	HarnessMapProcesses     = "processes"
+	HarnessMapRowHits       = "row_hits"
 	HarnessMapRows          = "rows"
 	HarnessMapSlots         = "slots"
 	HarnessMapTallies       = "tallies"
@@ -265,6 +266,7 @@ type HarnessMapSpecs struct {
 	NoGroup      *ebpf.MapSpec `ebpf:"no_group"`
 	Numbers      *ebpf.MapSpec `ebpf:"numbers"`
 	Processes    *ebpf.MapSpec `ebpf:"processes"`
+	RowHits      *ebpf.MapSpec `ebpf:"row_hits"`
 	Rows         *ebpf.MapSpec `ebpf:"rows"`
 	Slots        *ebpf.MapSpec `ebpf:"slots"`
 	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
@@ -311,6 +313,7 @@ type HarnessMaps struct {
 	NoGroup      *ebpf.Map `ebpf:"no_group"`
 	Numbers      *ebpf.Map `ebpf:"numbers"`
 	Processes    *ebpf.Map `ebpf:"processes"`
+	RowHits      *ebpf.Map `ebpf:"row_hits"`
 	Rows         *ebpf.Map `ebpf:"rows"`
 	Slots        *ebpf.Map `ebpf:"slots"`
 	Tallies      *ebpf.Map `ebpf:"tallies"`
@@ -331,6 +334,7 @@ func (m *HarnessMaps) Close() error {
 		m.NoGroup,
 		m.Numbers,
 		m.Processes,
+		m.RowHits,
 		m.Rows,
 		m.Slots,
 		m.Tallies,

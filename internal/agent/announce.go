@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"time"
+
+	"bittern/internal/control"
+	"bittern/internal/event"
+	"bittern/internal/rules"
+)
+
+// reloaded says what became of a version of a rule.
+func reloaded(r *rules.Rule, result control.Result, epoch uint64, err error) control.Change {
+	c := control.Change{
+		Topic: control.TopicReloaded + r.ID, Time: time.Now(), RuleID: r.ID, Result: result,
+		Version: r.Version, Hash: r.Hash.String(), Epoch: epoch,
+	}
+	if err != nil {
+		c.Error = err.Error()
+	}
+	return c
+}
+
+// rejected says that an edit is wrong. The id is "" if that can't be told, and r nil if no version of the
+// rule is live.
+func rejected(id string, r *rules.Rule, problem rules.Problem) control.Change {
+	c := control.Change{Topic: control.TopicReloaded + id, Time: time.Now(), RuleID: id, Result: control.WasRejected, Error: problem.Error()}
+	if r != nil {
+		c.Version, c.Hash = r.Version, r.Hash.String()
+	}
+	return c
+}
+
+// stateChange says that a state counts. r is nil if there is no such rule.
+func stateChange(change rules.Change, r *rules.Rule, epoch uint64) control.Change {
+	state := control.StateOf(change.State)
+	c := control.Change{
+		Topic: control.TopicState + change.RuleID, Time: time.Now(), RuleID: change.RuleID, Result: control.WasSet,
+		Epoch: epoch, State: &state, By: change.By,
+	}
+	if change.By == rules.ByExpiry {
+		c.Result = control.HasExpired
+	}
+	if r != nil {
+		c.Version, c.Hash = r.Version, r.Hash.String()
+	}
+	return c
+}
+
+// streamed is a record for those who listen at the control socket.
+func streamed(r Record) control.Record {
+	d, ok := r.(*event.Detection)
+	if !ok {
+		return control.Record{Encoder: r}
+	}
+	c := control.Record{Encoder: r, RuleID: d.Rule.ID, Severity: d.Rule.Severity, Class: d.Event.Class.String()}
+	for _, t := range d.Tags {
+		for _, ref := range []event.Ref{t.Tactic, t.Technique, t.SubTechnique} {
+			if ref.ID != "" {
+				c.Attack = append(c.Attack, ref.ID)
+			}
+		}
+	}
+	return c
+}

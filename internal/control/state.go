@@ -1,0 +1,54 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"bittern/internal/rules"
+)
+
+// StateOf is a state as it is shown.
+func StateOf(s rules.RuleState) State {
+	out := State{State: s.State.String(), Reason: s.Reason, SetBy: s.SetBy}
+	if s.State == rules.Clipped {
+		out.ConfidenceMax = &s.ConfidenceMax
+	}
+	if !s.ExpiresAt.IsZero() {
+		out.ExpiresAt = &s.ExpiresAt
+	}
+	if !s.SetAt.IsZero() {
+		out.SetAt = &s.SetAt
+	}
+	return out
+}
+
+// parse reads a state that somebody asks for. Who and when is not for them to say.
+func (s State) parse() (rules.RuleState, error) {
+	out := rules.RuleState{Reason: s.Reason}
+	switch s.State {
+	case "enabled":
+	case "disabled":
+		out.State = rules.Disabled
+	case "clipped":
+		out.State = rules.Clipped
+	default:
+		return out, fmt.Errorf("unknown state %q: want enabled, disabled or clipped", s.State)
+	}
+	if (out.State == rules.Clipped) != (s.ConfidenceMax != nil) {
+		return out, errors.New("confidence_max belongs to state clipped, which needs it")
+	}
+	if s.ConfidenceMax != nil {
+		out.ConfidenceMax = *s.ConfidenceMax
+	}
+	if s.SetBy != "" || s.SetAt != nil {
+		return out, errors.New("set_by and set_at are filled in by the agent")
+	}
+	if s.ExpiresAt != nil {
+		if !s.ExpiresAt.After(time.Now()) {
+			return out, fmt.Errorf("expires_at is %s, which is past", s.ExpiresAt.Format(time.RFC3339))
+		}
+		out.ExpiresAt = *s.ExpiresAt
+	}
+	return out, nil
+}
