@@ -54,6 +54,7 @@ func TestReference(t *testing.T) {
 	for _, limit := range []string{
 		fmt.Sprintf("file | %d MiB, %s documents, %s YAML nodes", DefaultMaxBytes>>20, thousands(maxDocuments), thousands(maxNodes)),
 		fmt.Sprintf("%s entries, nested %d deep", thousands(maxList), maxDepth),
+		fmt.Sprintf("shared list | %s values; %s YAML nodes", thousands(maxListValues), thousands(maxNodes)),
 		fmt.Sprintf("value or pattern to match, condition | %d KiB", min(maxValue, maxCondition)>>10),
 		fmt.Sprintf("other text | %d KiB; `name` %d bytes; `rule_id` and names of selections %d bytes", maxText>>10, maxName, maxID),
 		fmt.Sprintf("%s instructions", thousands(maxInstructions)),
@@ -73,12 +74,19 @@ func TestReferenceExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(examples) != 4 {
+	if len(examples) != 8 {
 		t.Fatalf("have %d examples", len(examples))
 	}
-	whole, match, addresses, tests := examples[0][1], examples[1][1], examples[2][1], examples[3][1]
+	example := func(i int) string { return examples[i][1] }
+	whole, match, exceptions, list, lists, uses, addresses, tests := example(0), example(1), example(2), example(3), example(4), example(5), example(6), example(7)
+	if f := ParseList("download_tools", "docs.yml", []byte(list), Options{}); len(f.Problems) > 0 {
+		t.Error(f.Problems)
+	}
 	connect := strings.Replace(head, "process_exec", "network_connect", 1)
-	for _, rule := range []string{whole, head + match, connect + addresses, oneRule + tests} {
+	for _, rule := range []string{
+		whole, head + match, connect + addresses, oneRule + tests, lists + "---\n" + head + uses,
+		"lists: {build_tools: [/x]}\n---\n" + oneRule + exceptions,
+	} {
 		if problems := Parse("docs.yml", []byte(rule), Options{}).AllProblems(); len(problems) > 0 {
 			t.Errorf("%s\n%s", rule, problems.Error())
 		}
