@@ -2,6 +2,7 @@ package rules
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"regexp"
 	"slices"
@@ -63,6 +64,8 @@ func ParseList(name, path string, data []byte, opts Options) *File {
 	nodes, problem := []*yaml.Node(nil), (*Problem)(nil)
 	if p, ok := checkBytes(path, data, opts); !ok {
 		problem = &p
+	} else if plain := plainList(data); plain != nil {
+		nodes = []*yaml.Node{plain}
 	} else {
 		nodes, problem = splitDocuments(path, data)
 	}
@@ -208,11 +211,11 @@ func hashValues(values []*yaml.Node) Hash {
 		texts[i] = listText(n)
 	}
 	slices.Sort(texts)
-	sum := sha256.New()
+	var all []byte
 	for _, text := range slices.Compact(texts) {
-		fmt.Fprintf(sum, "%d:%s", len(text), text)
+		all = append(binary.AppendUvarint(all, uint64(len(text))), text...)
 	}
-	return Hash(sum.Sum(nil))
+	return sha256.Sum256(all)
 }
 
 // listText is a value as it can be read again: a string in quotes, another as it is.
@@ -225,8 +228,10 @@ func listText(n *yaml.Node) string {
 
 // quoted returns a string as YAML in double quotes, in one line.
 func quoted(s string) string {
+	if strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c >= 0x7f || c == '"' || c == '\\' }) < 0 {
+		return `"` + s + `"`
+	}
 	var b strings.Builder
-	b.Grow(len(s) + 2)
 	b.WriteByte('"')
 	for _, c := range s {
 		switch {
