@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -74,15 +73,11 @@ func newConfigShow(a *app) *cobra.Command {
 }
 
 func writeSettings(out io.Writer, all []setting) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	table := newTable(out)
 	for _, s := range all {
-		value := s.Value
-		if value == "" {
-			value = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Key, value, s.Changes, s.Source)
+		row(table, s.Key, dash(s.Value), s.Changes, s.Source.String())
 	}
-	if err := w.Flush(); err != nil {
+	if err := table.Flush(); err != nil {
 		return fmt.Errorf("writing settings: %w", err)
 	}
 	return nil

@@ -178,9 +178,10 @@ func (a *Agent) Start() error {
 		defer ticker.Stop()
 		a.fail(a.repeats.run(ticker.C, a.quit, c.liveAmong))
 	})
-	a.running.Store(&running{a.rulesDir, a.store, c, a.kernel, a.pipeline})
+	up := &running{a.rulesDir, a.store, c, a.kernel, a.pipeline}
+	a.running.Store(up)
 	a.watchParts(c)
-	a.metrics.Collect(a.kernel, ruleCounts{c, a.store, changes})
+	a.metrics.Collect(a.kernel, ruleCounts{up, changes})
 	a.metrics.Loaded()
 	a.others.Go(func() {
 		ticker := time.NewTicker(healthPoll)

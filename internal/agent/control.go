@@ -60,7 +60,7 @@ func (a controlled) Rules(ctx context.Context) ([]control.Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	return up.list(ctx, func() {})
+	return up.list(ctx)
 }
 
 // Rule describes one rule.

@@ -8,7 +8,6 @@ import (
 	"bittern/internal/control"
 	"bittern/internal/event"
 	"bittern/internal/loader"
-	"bittern/internal/rules"
 )
 
 // Status is also there before the agent has started.
@@ -41,14 +40,8 @@ func (a controlled) Status(ctx context.Context) (control.Status, error) {
 		}
 		s.Problems = append(s.Problems, p)
 	}
-	all, err := up.list(ctx, func() { s.RulesHash = hashOf(up.committer.live) })
-	if err != nil {
-		return s, err
-	}
-	for _, r := range all {
-		count(&s.Rules, r)
-	}
-	return s, nil
+	s.Rules, s.RulesHash, err = up.counts(ctx)
+	return s, err
 }
 
 // kernelStatus is what the kernel's side knows.
@@ -77,24 +70,4 @@ func (up *running) kernelStatus(s *control.Status) error {
 		s.Classes[class.String()] = c
 	}
 	return nil
-}
-
-func count(n *control.Counts, r control.Rule) {
-	switch r.Condition {
-	case control.Live:
-		n.Live++
-	case control.Stale:
-		n.Stale++
-	case control.Disabled:
-		n.Disabled++
-	case control.Refused:
-		n.Refused++
-	case control.Rejected:
-		n.Rejected++
-	case control.Waiting:
-		n.Waiting++
-	}
-	if r.State != nil && r.State.State == rules.Clipped.String() {
-		n.Clipped++
-	}
 }

@@ -1,10 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	"bittern/internal/control"
 	"bittern/internal/rules"
@@ -16,7 +16,8 @@ type view struct {
 	newest *rules.Rule // good version
 	state  rules.RuleState
 	is     control.Condition
-	err    error // of the newest version
+	// problem says why the newest version is not live; "" if it is, or if nothing is wrong with it.
+	problem string
 }
 
 // shown is the version that counts, or would.
@@ -37,16 +38,16 @@ func (c *committer) view(id string) view {
 		}
 	}
 	if refused, ok := c.refused[id]; ok {
-		v.err = refused.err
+		v.problem = refused.err.Error()
 	} else if j != nil && j.refused {
-		v.err = j.err
+		v.problem = j.err.Error()
 	}
 	switch _, waits := c.waiting[id]; {
 	case v.live == nil && c.disabled(id):
 		v.is = control.Disabled
-	case v.err != nil && v.live != nil:
+	case v.problem != "" && v.live != nil:
 		v.is = control.Stale
-	case v.err != nil:
+	case v.problem != "":
 		v.is = control.Refused
 	case waits, j != nil:
 		v.is = control.Waiting
@@ -78,24 +79,40 @@ func (c *committer) views() map[string]view {
 	return all
 }
 
-// list is all rules, by id, also those of which there is no good version. also is called at the same moment,
-// between two changes.
-func (up *running) list(ctx context.Context, also func()) ([]control.Rule, error) {
+// overview is what is known of all rules at a moment, also of those of which there is no good version.
+func (up *running) overview(ctx context.Context) (map[string]view, error) {
 	var views map[string]view
-	if err := up.committer.ask(ctx, func() { views = up.committer.views(); also() }); err != nil {
+	if err := up.committer.ask(ctx, func() { views = up.committer.views() }); err != nil {
 		return nil, err
 	}
-	problems := problemsByRule(up.store.Problems())
+	for id, p := range problemsByRule(up.store.Problems()) {
+		views[id] = views[id].with(p)
+	}
+	return views, nil
+}
+
+// with adds what is wrong with the rule's file.
+func (v view) with(p ruleProblem) view {
+	v.problem = cmp.Or(v.problem, p.text)
+	switch {
+	case v.shown() == nil:
+		v.is = control.Rejected
+	case p.stale && v.is == control.Live:
+		v.is = control.Stale
+	}
+	return v
+}
+
+// list is all rules, by id.
+func (up *running) list(ctx context.Context) ([]control.Rule, error) {
+	views, err := up.overview(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]control.Rule, 0, len(views))
-	for id, v := range views {
-		all = append(all, up.describe(id, v, problems[id]))
+	for _, id := range slices.Sorted(maps.Keys(views)) {
+		all = append(all, up.describe(id, views[id]))
 	}
-	for id, p := range problems {
-		if _, ok := views[id]; !ok {
-			all = append(all, control.Rule{ID: id, Condition: control.Rejected, Problem: p.text})
-		}
-	}
-	slices.SortFunc(all, func(a, b control.Rule) int { return strings.Compare(a.ID, b.ID) })
 	return all, nil
 }
 
@@ -133,21 +150,14 @@ func problemsByRule(sources []rules.SourceProblems) map[string]ruleProblem {
 	return all
 }
 
-func (up *running) describe(id string, v view, p ruleProblem) control.Rule {
+func (up *running) describe(id string, v view) control.Rule {
+	out := control.Rule{ID: id, Condition: v.is, Problem: v.problem}
 	r := v.shown()
-	out := control.Rule{
-		ID: id, Version: r.Version, Name: r.Name, Severity: string(r.Metadata.Severity), Condition: v.is,
-		Hash: r.Hash.String(), Coverage: CoverageOf(r).Name(), Source: r.Pos.String(),
+	if r == nil {
+		return out
 	}
-	switch {
-	case v.err != nil:
-		out.Problem = v.err.Error()
-	case p.text != "":
-		out.Problem = p.text
-	}
-	if p.stale && v.is == control.Live {
-		out.Condition = control.Stale
-	}
+	out.Version, out.Name, out.Severity, out.Hash = r.Version, r.Name, string(r.Metadata.Severity), r.Hash.String()
+	out.Coverage, out.Source = CoverageOf(r).Name(), r.Pos.String()
 	if !v.state.IsZero() {
 		state := control.StateOf(v.state)
 		out.State = &state
@@ -174,16 +184,18 @@ func (up *running) detail(ctx context.Context, id string) (control.RuleDetail, v
 	if err := up.committer.ask(ctx, func() { v = up.committer.view(id) }); err != nil {
 		return control.RuleDetail{}, v, err
 	}
-	p, wrong := problemsByRule(up.store.Problems())[id]
-	r := v.shown()
-	if r == nil && !wrong {
-		return control.RuleDetail{}, v, control.ErrNoRule
+	if p, wrong := problemsByRule(up.store.Problems())[id]; wrong {
+		v = v.with(p)
 	}
-	if r == nil {
-		return control.RuleDetail{Rule: control.Rule{ID: id, Condition: control.Rejected, Problem: p.text}}, v, nil
+	r := v.shown()
+	switch {
+	case r == nil && v.problem == "":
+		return control.RuleDetail{}, v, control.ErrNoRule
+	case r == nil:
+		return control.RuleDetail{Rule: up.describe(id, v)}, v, nil
 	}
 	d := control.RuleDetail{
-		Rule: up.describe(id, v, p), Description: r.Description, Document: string(r.Document),
+		Rule: up.describe(id, v), Description: r.Description, Document: string(r.Document),
 		NewestVersion: v.newest.Version, NewestHash: v.newest.Hash.String(),
 	}
 	for _, plan := range r.Plans() {

@@ -49,8 +49,8 @@ func TestViews(t *testing.T) {
 			if v.newest != v.shown() {
 				text += fmt.Sprintf(", newest v%d", v.newest.Version)
 			}
-			if v.err != nil {
-				text += ": " + v.err.Error()
+			if v.problem != "" {
+				text += ": " + v.problem
 			}
 			got = append(got, text)
 		}

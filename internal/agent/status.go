@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/metrics"
 	"bittern/internal/rules"
 )
@@ -41,41 +42,60 @@ func (c *committer) ask(ctx context.Context, f func()) error {
 	}
 }
 
-// ruleCounts tells metrics how the rules are.
-type ruleCounts struct {
-	committer *committer
-	store     Store
-	queue     *rules.Subscription
-}
-
-// RuleCounts counts rules by state.
-func (r ruleCounts) RuleCounts(ctx context.Context) (metrics.RuleCounts, error) {
-	var s summary
-	var live map[string]*rules.Rule
-	err := r.committer.ask(ctx, func() { s, live = r.committer.summary(), maps.Clone(r.committer.live) })
+// counts counts rules by condition, and identifies the set of those that are live, on whichever host.
+func (up *running) counts(ctx context.Context) (n control.Counts, hash string, err error) {
+	views, err := up.overview(ctx)
 	if err != nil {
-		return metrics.RuleCounts{}, err
+		return n, "", err
 	}
-	stale := make(map[string]bool)
-	for _, source := range r.store.Problems() {
-		for _, id := range source.Stale {
-			stale[id] = true
+	sum := sha256.New()
+	for _, id := range slices.Sorted(maps.Keys(views)) {
+		v := views[id]
+		count(&n, v)
+		if v.live != nil {
+			_, _ = io.WriteString(sum, id) // a hash takes everything
+			_, _ = sum.Write(v.live.Hash[:])
 		}
 	}
-	return metrics.RuleCounts{
-		Live: s.live, Clipped: s.clipped, Disabled: s.disabled, Refused: s.refused, Stale: len(stale),
-		Hash: hashOf(live), Queue: r.queue.Depth(),
-	}, nil
+	return n, hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 
-// hashOf identifies a set of live rules, on whichever host.
-func hashOf(live map[string]*rules.Rule) string {
-	sum := sha256.New()
-	for _, id := range slices.Sorted(maps.Keys(live)) {
-		_, _ = io.WriteString(sum, id) // a hash takes everything
-		_, _ = sum.Write(live[id].Hash[:])
+func count(n *control.Counts, v view) {
+	switch v.is {
+	case control.Live:
+		n.Live++
+	case control.Stale:
+		n.Stale++
+	case control.Disabled:
+		n.Disabled++
+	case control.Refused:
+		n.Refused++
+	case control.Rejected:
+		n.Rejected++
+	case control.Waiting:
+		n.Waiting++
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:16])
+	if v.state.State == rules.Clipped {
+		n.Clipped++
+	}
+}
+
+// ruleCounts tells metrics how the rules are.
+type ruleCounts struct {
+	*running
+	queue *rules.Subscription
+}
+
+// RuleCounts counts rules by condition.
+func (r ruleCounts) RuleCounts(ctx context.Context) (metrics.RuleCounts, error) {
+	n, hash, err := r.counts(ctx)
+	return metrics.RuleCounts{
+		States: map[string]int{
+			"live": n.Live, "stale": n.Stale, "clipped": n.Clipped, "disabled": n.Disabled,
+			"refused": n.Refused, "rejected": n.Rejected, "waiting": n.Waiting,
+		},
+		Hash: hash, Queue: r.queue.Depth(),
+	}, err
 }
 
 // liveAmong says which of some rule versions are live.

@@ -19,11 +19,11 @@ type Kernel interface {
 	MapBytes() (uint64, error)
 }
 
-// RuleCounts is how many rules are in each state.
+// RuleCounts is how the rules are.
 type RuleCounts struct {
-	Live, Clipped, Disabled, Refused, Stale int
-	Hash                                    string // of all live rules; the same on hosts with the same rules
-	Queue                                   int    // changes that wait
+	States map[string]int // how many are in each
+	Hash   string         // of all live rules; the same on hosts with the same rules
+	Queue  int            // changes that wait
 }
 
 // Rules is what is asked of the rules.
@@ -67,7 +67,7 @@ var (
 	programSeconds = desc("program_run_seconds_total", "Time that a BPF program has run; counted with --program-stats only.", "program")
 	programSkipped = desc("program_skipped_total", "Events at which the kernel did not run a BPF program, since it was at work already.", "program")
 
-	ruleCount = desc("rules", "Rules, by state. Stale and clipped ones are live as well.", "state")
+	ruleCount = desc("rules", "Rules, by state. Clipped ones are live or stale as well.", "state")
 	ruleHash  = desc("rules_info", "1; hash tells sets of live rules apart.", "hash")
 	queue     = desc("queued_changes", "Changes of rules that wait for their turn.")
 )
@@ -155,7 +155,7 @@ func (c *collector) ruleCounts(out sender) {
 		out.failed(ruleCount, err)
 		return
 	}
-	for state, count := range map[string]int{"live": n.Live, "clipped": n.Clipped, "disabled": n.Disabled, "refused": n.Refused, "stale": n.Stale} {
+	for state, count := range n.States {
 		out.gauge(ruleCount, float64(count), state)
 	}
 	out.gauge(ruleHash, 1, n.Hash)

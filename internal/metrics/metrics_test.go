@@ -40,7 +40,7 @@ func (c counts) AttachedStats() ([]loader.ProgramStats, error) {
 }
 func (c counts) MapBytes() (uint64, error) { return 1 << 20, c.err }
 func (c counts) RuleCounts(context.Context) (RuleCounts, error) {
-	return RuleCounts{Live: 5, Clipped: 1, Disabled: 2, Hash: "ab"}, c.err
+	return RuleCounts{States: map[string]int{"live": 5, "clipped": 1, "disabled": 2}, Hash: "ab"}, c.err
 }
 
 func counted(t *testing.T, c counts) *Set {
