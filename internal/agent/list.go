@@ -57,7 +57,7 @@ func (c *committer) view(id string) view {
 
 // views are of all rules.
 func (c *committer) views() map[string]view {
-	all := make(map[string]view)
+	all := make(map[string]view, len(c.live)+len(c.off))
 	add := func(id string) { all[id] = c.view(id) }
 	for _, versions := range []map[string]*rules.Rule{c.live, c.off} {
 		for id := range versions {
