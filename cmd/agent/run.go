@@ -40,8 +40,8 @@ over is printed; the second one ends it at once. An agent that is killed leaves 
 kernel at work: the next one takes over without a gap and prints what happened in
 between. With --keep a stop does the same; "bittern unload" ends it for good.
 
-It needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, and
-Linux 5.10 or later with BTF.
+It needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, with
+CAP_NET_ADMIN for events of the network; and Linux 5.10 or later with BTF.
 
 Every flag is also a key of the configuration file, with _ for -, and an
 environment variable: log_level and BITTERN_LOG_LEVEL for --log-level. A flag

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,10 +118,10 @@ func TestBeforeTheStart(t *testing.T) {
 	if s, err := (controlled{a}).Status(t.Context()); err != nil || s.Ready || s.PID != os.Getpid() || s.Health == nil {
 		t.Errorf("got %+v, %v", s, err)
 	}
-	if _, err := (controlled{a}).Rules(t.Context()); err != control.ErrStarting {
+	if _, err := (controlled{a}).Rules(t.Context()); !errors.Is(err, control.ErrStarting) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := (controlled{a}).SetState(t.Context(), "A", rules.RuleState{}, "me"); err != control.ErrStarting {
+	if _, err := (controlled{a}).SetState(t.Context(), "A", rules.RuleState{}, "me"); !errors.Is(err, control.ErrStarting) {
 		t.Errorf("got %v", err)
 	}
 }
