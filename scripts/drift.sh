@@ -10,7 +10,8 @@ trap 'rm -f "$before" "$after"' EXIT
 
 # Checksums of the generated files, those that are new included.
 checksums() {
-	find internal -type f \( -name '*_bpfel.go' -o -name '*_bpfel.o' -o -path 'internal/attack/data/*' \) \
+	find internal docs -type f \
+		\( -name '*_bpfel.go' -o -name '*_bpfel.o' -o -path 'internal/attack/data/*' -o -path docs/reference.md \) \
 		-exec sha256sum {} + | sort -k 2
 }
 

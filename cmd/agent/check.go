@@ -49,7 +49,12 @@ rule_id, severity ("error" or "warning"), message and hint.`,
 
 // addOutput gives a command its --output.
 func addOutput(cmd *cobra.Command, output *string, usage string) {
-	form := newChoice(output, "text", "text", "json")
+	addForms(cmd, output, usage, "text", "json")
+}
+
+// addForms is addOutput with other forms; the first is the default.
+func addForms(cmd *cobra.Command, output *string, usage string, forms ...string) {
+	form := newChoice(output, forms[0], forms...)
 	cmd.Flags().Var(form, "output", usage)
 	// It fails only for flags that are not there.
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(form.allowed, cobra.ShellCompDirectiveNoFileComp))
@@ -74,13 +79,19 @@ func checkSummary(s *ruleset) string {
 	if errs > 0 {
 		return fmt.Sprintf("%s and %s in %s", plural(errs, "error"), plural(warnings, "warning"), plural(s.files, "file"))
 	}
-	count := make(map[agent.Coverage]int)
+	count, limited := make(map[agent.Coverage]int), 0
 	for _, r := range s.rules {
 		count[agent.CoverageOf(r)]++
+		if r.Limit != nil {
+			limited++
+		}
 	}
-	return fmt.Sprintf("%s in %s: %d decided in the kernel, %d narrowed in the kernel, %d not narrowed; %s",
-		plural(len(s.rules), "rule"), plural(s.files, "file"),
-		count[agent.Exact], count[agent.Narrowed], count[agent.NotNarrowed], plural(warnings, "warning"))
+	text := fmt.Sprintf("%s in %s: %d decided in the kernel, %d narrowed in the kernel, %d not narrowed",
+		plural(len(s.rules), "rule"), plural(s.files, "file"), count[agent.Exact], count[agent.Narrowed], count[agent.NotNarrowed])
+	if limited > 0 {
+		text += fmt.Sprintf(", %d with a limit", limited)
+	}
+	return text + "; " + plural(warnings, "warning")
 }
 
 // problemJSON is a problem for editors and CI.

@@ -36,7 +36,7 @@ type streamFlags struct {
 
 func (f *streamFlags) addTo(cmd *cobra.Command, what string) {
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with those that come, until interrupted")
-	cmd.Flags().Var(newWhole(&f.recent, 10), "recent", "how `many` of the last "+what+" to begin with; the agent keeps 256")
+	cmd.Flags().Var(newWhole(&f.recent, 10, 0, 256), "recent", "how `many` of the last "+what+" to begin with; the agent keeps 256")
 }
 
 // query is what the agent is asked for.

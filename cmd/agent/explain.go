@@ -152,6 +152,9 @@ func explainText(r *rules.Rule, catalogue *attack.Catalogue) string {
 	for _, f := range r.EvidenceFields {
 		evidence = append(evidence, f.String())
 	}
+	if r.Limit != nil {
+		row("limit", r.Limit.String()+", the rest is counted")
+	}
 	row("evidence", strings.Join(evidence, ", "))
 	for _, name := range slices.Sorted(maps.Keys(r.Uses())) {
 		list := r.Uses()[name]

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"bittern/internal/agent"
@@ -24,6 +25,7 @@ type ruleJSON struct {
 	Attack   []tagJSON       `json:"attack"`
 	Lists    []listJSON      `json:"lists"`
 	Except   []exceptionJSON `json:"exceptions"`
+	Limit    *limitJSON      `json:"limit,omitempty"`
 	Coverage string          `json:"coverage"` // "exact", "narrowed" or "not_narrowed"
 	Slots    int             `json:"slots"`
 	Plans    []planJSON      `json:"plans"`
@@ -41,6 +43,12 @@ type exceptionJSON struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason,omitempty"`
 	Line   int    `json:"line"`
+}
+
+type limitJSON struct {
+	Per    string `json:"per"` // "process", "user" or "rule"
+	Max    int    `json:"max"`
+	Window int    `json:"window"` // seconds
 }
 
 type tagJSON struct {
@@ -87,6 +95,9 @@ func newRuleJSON(r *rules.Rule, catalogue *attack.Catalogue) ruleJSON {
 	j := ruleJSON{
 		ID: r.ID, Version: r.Version, Name: r.Name, File: r.Pos.File, Line: r.Pos.Line, Hash: r.Hash.String(),
 		Severity: string(r.Metadata.Severity), Attack: []tagJSON{}, Lists: []listJSON{}, Except: []exceptionJSON{}, Coverage: coverageName(r), Slots: slots(r), Plans: []planJSON{},
+	}
+	if l := r.Limit; l != nil {
+		j.Limit = &limitJSON{l.Per.String(), l.Max, int(l.Window / time.Second)}
 	}
 	for _, e := range r.Emits {
 		tag := tagJSON{

@@ -10,12 +10,15 @@ import (
 	"unicode"
 )
 
-func newLogger(out io.Writer, level, format string, colour bool) *slog.Logger {
-	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+// logLevels are the values of --log-level.
+var logLevels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+// newLogger makes a logger whose level may change.
+func newLogger(out io.Writer, level slog.Leveler, format string, colour bool) *slog.Logger {
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: levels[level]}))
+		return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(&textHandler{out: out, mu: new(sync.Mutex), level: levels[level], colour: colour})
+	return slog.New(&textHandler{out: out, mu: new(sync.Mutex), level: level, colour: colour})
 }
 
 // textHandler writes log lines for people. They begin like the lines of
@@ -24,7 +27,7 @@ func newLogger(out io.Writer, level, format string, colour bool) *slog.Logger {
 type textHandler struct {
 	out    io.Writer
 	mu     *sync.Mutex // guards out
-	level  slog.Level
+	level  slog.Leveler
 	colour bool
 
 	component string
@@ -45,7 +48,9 @@ const (
 	sgrYellow = "\x1b[33m"
 )
 
-func (h *textHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
+func (h *textHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
 
 func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	next := *h

@@ -19,9 +19,13 @@ const (
 func main() {
 	os.Exit(execute(os.Args[1:], &app{
 		out: os.Stdout, err: os.Stderr, env: os.LookupEnv,
-		paths: paths{config: "/etc/bittern/bittern.yaml", rules: "/etc/bittern/rules", state: "/var/lib/bittern", pins: "/sys/fs/bpf/bittern", metrics: "127.0.0.1:9435",
-			socket: "/run/bittern/agent.sock"},
+		paths: hostPaths(),
 	}))
+}
+
+func hostPaths() paths {
+	return paths{config: "/etc/bittern/bittern.yaml", rules: "/etc/bittern/rules", state: "/var/lib/bittern", pins: "/sys/fs/bpf/bittern", metrics: "127.0.0.1:9435",
+		socket: "/run/bittern/agent.sock"}
 }
 
 // app is what the commands take from the process they run in.

@@ -80,6 +80,7 @@ func (l *lines) wait(t *testing.T, what string, wanted func(line string) bool) s
 // process is an agent that runs as a process of its own.
 type process struct {
 	cmd    *exec.Cmd
+	root   string // stands for the host's root
 	out    *lines
 	log    *lines
 	stdout io.ReadCloser
@@ -119,8 +120,16 @@ func self(t *testing.T) string {
 // startUnread does not read the standard output yet.
 func startUnread(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(called(t, self(t), "bittern"), append([]string{"run", "--log-format", "json"}, args...)...), out: newLines(), log: newLines()}
-	p.cmd.Env = append(os.Environ(), rootVariable+"="+t.TempDir())
+	p := launch(t, args...)
+	p.logged(t, "bittern is running")
+	return p
+}
+
+// launch does not wait until it is running.
+func launch(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(called(t, self(t), "bittern"), append([]string{"run", "--log-format", "json"}, args...)...), root: t.TempDir(), out: newLines(), log: newLines()}
+	p.cmd.Env = append(os.Environ(), rootVariable+"="+p.root)
 	var err error
 	p.stdout, err = p.cmd.StdoutPipe()
 	if err != nil {
@@ -142,7 +151,6 @@ func startUnread(t *testing.T, args ...string) *process {
 			_ = p.cmd.Wait()
 		})
 	})
-	p.logged(t, "bittern is running")
 	return p
 }
 

@@ -51,7 +51,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd, "%w", err) })
-	root.AddCommand(newRun(a), newStatus(a), newRules(a), newState(a), newEvents(a), newChanges(a), newDoctor(a), newUnload(a), newVersion(a))
+	root.AddCommand(newRun(a), newStatus(a), newRules(a), newState(a), newEvents(a), newChanges(a), newConfig(a), newDoctor(a), newUnload(a), newVersion(a))
 	return root
 }
 
@@ -64,7 +64,7 @@ others work with files, and need no privileges, nor a kernel that can run Bitter
 		Args: group,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newList(a), newShow(a), newDiff(a), newWhy(a), newCheck(a), newExplain(a), newTest(a), newTransaction(a))
+	cmd.AddCommand(newList(a), newShow(a), newDiff(a), newWhy(a), newCheck(a), newExplain(a), newTest(a), newTransaction(a), newSchema(a))
 	return cmd
 }
 

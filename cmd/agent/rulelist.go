@@ -161,6 +161,9 @@ func writeRule(out io.Writer, r control.RuleDetail) error {
 	if r.LastHit != nil {
 		hits += ", the last at " + when(*r.LastHit)
 	}
+	if r.Repeats > 0 {
+		hits += fmt.Sprintf("; %d were held back by its limit", r.Repeats)
+	}
 	row(table, "hits", hits)
 	if err := table.Flush(); err != nil {
 		return err

@@ -23,13 +23,13 @@ type ruleset struct {
 	problems rules.Problems
 
 	parse   func(path string, data []byte, lists rules.Lists) *rules.File
-	sources []*source
-	seen    map[string]*source        // by absolute path
+	sources []*ruleSource
+	seen    map[string]*ruleSource        // by absolute path
 	ids     map[string]rules.Position // of the first rule of each id
 }
 
-// source is a file that was read.
-type source struct {
+// ruleSource is a file that was read.
+type ruleSource struct {
 	path string
 	data []byte
 	dir  string // the rules directory that it is of
@@ -39,7 +39,7 @@ type source struct {
 }
 
 func newRuleset(catalogue *attack.Catalogue) *ruleset {
-	return &ruleset{parse: agent.Parser(catalogue), seen: make(map[string]*source), ids: make(map[string]rules.Position)}
+	return &ruleset{parse: agent.Parser(catalogue), seen: make(map[string]*ruleSource), ids: make(map[string]rules.Position)}
 }
 
 // readRules reads files, and the rule files and lists in directories. A rule file alone has the
@@ -81,7 +81,7 @@ func readShipped(catalogue *attack.Catalogue, from fs.FS, names []string) (*rule
 		if err != nil {
 			return nil, fmt.Errorf("reading a shipped rule: %w", err)
 		}
-		s.sources = append(s.sources, &source{path: "shipped/" + name, data: data})
+		s.sources = append(s.sources, &ruleSource{path: "shipped/" + name, data: data})
 	}
 	s.compile()
 	return s, nil
@@ -135,7 +135,7 @@ func (s *ruleset) file(path string, beside bool) {
 		known.beside = known.beside && beside
 		return
 	}
-	from := &source{path: path, dir: filepath.Dir(absolute), beside: beside}
+	from := &ruleSource{path: path, dir: filepath.Dir(absolute), beside: beside}
 	if isList(path) {
 		from.dir = filepath.Dir(from.dir)
 		from.list, _, _ = strings.Cut(filepath.Base(path), ".")

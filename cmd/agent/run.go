@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"bittern/internal/agent"
+	"bittern/internal/control"
 	"bittern/internal/loader"
 )
 
@@ -42,8 +45,10 @@ Linux 5.10 or later with BTF.
 
 Every flag is also a key of the configuration file, with _ for -, and an
 environment variable: log_level and BITTERN_LOG_LEVEL for --log-level. A flag
-comes before the environment, which comes before the file. With NO_COLOR set
-nothing is coloured.`
+comes before the environment, which comes before the file. The file is watched: an
+edit of log_level, output, metrics, rescan, keep or program_stats takes effect at once,
+and the log says what needs a restart. SIGHUP has the file read again. A file that is
+wrong changes nothing. See "bittern config". With NO_COLOR set nothing is coloured.`
 
 const runExample = `  bittern run
   bittern run --rules ./rules --output json
@@ -64,45 +69,69 @@ func newRun(a *app) *cobra.Command {
 }
 
 func run(cmd *cobra.Command, a *app, s *settings) error {
+	// First of all: from now on it does not end the agent.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	if err := s.resolve(a); err != nil {
 		return err
 	}
 	colour := func(w io.Writer) bool { return isTerminal(w) && wantsColour(a.env) }
-	log := newLogger(a.err, s.logLevel, s.logFormat, colour(a.err))
+	now, level := s.knobs(isTerminal(a.out)), new(slog.LevelVar)
+	level.Set(now.level)
+	log := newLogger(a.err, level, s.logFormat, colour(a.err))
+	var reload *reloader // there from before the start on
 	cfg := agent.Config{
-		Rules:  func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
-		States: statesDir(s),
-		Rescan: s.rescan,
-		Kernel: loader.Config{Cgroup: s.cgroup, Slots: s.slots, RingBytes: s.ringBytes, Log: log.With("component", "kernel")},
-		Keep:   s.keep,
-		Output: a.out,
-		Colour: colour(a.out),
-		Log:    log,
-
-		ProgramStats: s.stats,
-	}
-	if s.metrics != off {
-		cfg.Metrics = s.metrics
-	}
-	if s.socket != off {
-		cfg.Socket = s.socket
-	}
-	if s.pins != off {
-		cfg.Kernel.Pins, cfg.Kernel.Journal, cfg.Kernel.Restore = s.pins, filepath.Join(s.state, "journal"), agent.Restore
+		Rules:    func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
+		States:   statesDir(s),
+		Repeats:  repeatsDir(s),
+		Kernel:   kernelConfig(s, log),
+		Output:   a.out,
+		Colour:   colour(a.out),
+		Socket:   unlessOff(s.socket),
+		Settings: func() map[string]control.Setting { return reload.report() },
+		Tunables: now.Tunables,
+		Log:      log,
 	}
 	if err := cfg.Kernel.Validate(); err != nil {
 		return usagef(cmd, "%w", err)
 	}
-	cfg.Format = agent.JSON
-	if s.output == "text" || s.output == "auto" && isTerminal(a.out) {
-		cfg.Format = agent.Text
+	detector, err := agent.New(cfg)
+	if err != nil {
+		return err
 	}
+	reload = newReloader(a, s, detector, level, log)
 	// A write to a pipe that nobody reads must be an error, not the end by a signal.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
-	return untilSignalled(signals, func(ctx context.Context) error { return agent.Run(ctx, cfg) })
+	gone := func() { signals <- syscall.SIGHUP }
+	return untilSignalled(signals, func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		var reloading sync.WaitGroup
+		defer reloading.Wait()
+		defer cancel()
+		reloading.Go(func() { reload.follow(ctx) })
+		reloading.Go(func() { reload.onHangup(ctx, hangups, gone) })
+		return detector.Run(ctx)
+	})
+}
+
+func kernelConfig(s *settings, log *slog.Logger) loader.Config {
+	c := loader.Config{Cgroup: s.cgroup, Slots: s.slots, RingBytes: s.ringBytes, Log: log.With("component", "kernel")}
+	if s.pins != off {
+		c.Pins, c.Journal, c.Restore = s.pins, filepath.Join(s.state, "journal"), agent.Restore
+	}
+	return c
+}
+
+// repeatsDir is where counts of repeats outlive the agent, if anything does.
+func repeatsDir(s *settings) string {
+	if s.pins == off {
+		return ""
+	}
+	return filepath.Join(s.state, "repeats")
 }
 
 // untilSignalled runs f, ends its context at the first signal, and does not wait

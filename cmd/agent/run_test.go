@@ -64,7 +64,7 @@ func TestShippedRulesAreWrittenOnce(t *testing.T) {
 	s := &settings{state: filepath.Join(home, "below", "state")}
 	p := paths{rules: filepath.Join(home, "etc")}
 	var log bytes.Buffer
-	logger := newLogger(&log, "info", "text", false)
+	logger := newLogger(&log, slog.LevelInfo, "text", false)
 	dir, err := rulesDir(s, p, logger)
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestLogLines(t *testing.T) {
 			want: "\x1b[2m2026-11-23 16:29:01.123\x1b[0m \x1b[31mERROR\x1b[0m    message \x1b[2ma=\x1b[0m\"\\xff\"\n"},
 	} {
 		var out bytes.Buffer
-		logger := newLogger(&out, "info", "text", c.colour)
+		logger := newLogger(&out, slog.LevelInfo, "text", c.colour)
 		if c.with != nil {
 			logger = c.with(logger)
 		}
@@ -195,7 +195,7 @@ func TestLogLines(t *testing.T) {
 func TestLogLevels(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		var out bytes.Buffer
-		l := newLogger(&out, "warn", format, false)
+		l := newLogger(&out, slog.LevelWarn, format, false)
 		l.Info("hidden")
 		l.Warn("shown")
 		if got := out.String(); strings.Contains(got, "hidden") || !strings.Contains(got, "shown") {

@@ -2,18 +2,15 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"bittern/internal/loader"
 	"bittern/internal/rules"
 )
 
@@ -49,11 +46,13 @@ type settings struct {
 	socket    string
 	stats     bool
 
-	flags *pflag.FlagSet // all of them, whether the command has them or not
+	flags   *pflag.FlagSet    // all of them, whether the command has them or not
+	sources map[string]source // by flag; what is not in it has its default
+	file    file
 }
 
 func newSettings(p paths) *settings {
-	s := &settings{flags: pflag.NewFlagSet("settings", pflag.ContinueOnError)}
+	s := &settings{flags: pflag.NewFlagSet("settings", pflag.ContinueOnError), sources: make(map[string]source)}
 	f := s.flags
 	f.StringVar(&s.config, "config", "", "configuration `file` (default "+p.config+" if it exists)")
 	f.StringVar(&s.rules, "rules", "", "`directory` of rule files (default "+p.rules+" if it exists, else the shipped rules in the state directory)")
@@ -62,14 +61,14 @@ func newSettings(p paths) *settings {
 	f.Var(newChoice(&s.output, "auto", "auto", "text", "json"), "output", "`form` of detections: text, json, or auto: text on a terminal, else json")
 	f.StringVar(&s.cgroup, "cgroup", "", "watch only processes of this cgroup v2 `directory` and those below it")
 	f.StringVar(&s.pins, "pins", p.pins, "`directory` of the BPF file system for what goes on when the agent is killed, until it runs again; "+off+" is none")
-	f.BoolVar(&s.keep, "keep", false, "go on in the kernel after a stop as well, until the agent runs again or bittern unload")
+	addToggle(f, &s.keep, "keep", "go on in the kernel after a stop as well, until the agent runs again or bittern unload")
 	f.Var(newChoice(&s.logLevel, "info", "debug", "info", "warn", "error"), "log-level", "least `level` to log: debug, info, warn or error")
 	f.Var(newChoice(&s.logFormat, "text", "text", "json"), "log-format", "`form` of the log: text or json")
-	f.Var(newWhole(&s.slots, 8192), "slots", "`number` of clauses of rules that fit into the kernel")
-	f.Var(newWhole(&s.ringBytes, 1<<20), "ring-bytes", "`bytes` of the ring buffer of matches, a power of two")
-	f.StringVar(&s.metrics, "metrics", p.metrics, "`address`, host:port, at which to tell metrics (/metrics) and health (/healthz, /readyz) by HTTP; "+off+" is none")
+	f.Var(newWhole(&s.slots, 8192, loader.LeastSlots, loader.MostSlots), "slots", "`number` of clauses of rules that fit into the kernel")
+	f.Var(newPower(&s.ringBytes, 1<<20, loader.LeastRingBytes, loader.MostRingBytes), "ring-bytes", "`bytes` of the ring buffer of matches, a power of two")
+	f.Var(newAddress(&s.metrics, p.metrics), "metrics", "`address`, host:port, at which to tell metrics (/metrics) and health (/healthz, /readyz) by HTTP; "+off+" is none")
 	f.StringVar(&s.socket, "socket", p.socket, "`path` of the Unix socket at which the agent answers the other commands; "+off+" is none")
-	f.BoolVar(&s.stats, "program-stats", false, "have the kernel measure its BPF programs for the metrics, which costs a little at each event")
+	addToggle(f, &s.stats, "program-stats", "have the kernel measure its BPF programs for the metrics, which costs a little at each event")
 	return s
 }
 
@@ -101,148 +100,116 @@ func variable(flag string) string {
 // key returns the key of a flag in the configuration file: log_level.
 func key(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
-// resolve fills in what no flag has set. All that is wrong is reported at once.
+// flagOf is the reverse.
+func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
+
+// resolve fills in what no flag has set, and reads the configuration file for that. All that is wrong is
+// reported at once, as rules.Problems.
 func (s *settings) resolve(a *app) error {
-	fromFlag := make(map[string]bool)
-	s.flags.VisitAll(func(f *pflag.Flag) { fromFlag[f.Name] = f.Changed })
-	var errs []error
-	fromEnv := make(map[string]bool)
-	s.flags.VisitAll(func(f *pflag.Flag) {
-		value, ok := a.env(variable(f.Name))
-		if !ok || value == "" || fromFlag[f.Name] {
-			return
-		}
-		fromEnv[f.Name] = true
-		if err := f.Value.Set(value); err != nil {
-			errs = append(errs, fmt.Errorf("reading the environment: %s is %q: %w", variable(f.Name), value, err))
-		}
-	})
-	if err := s.resolveFile(a.paths.config, func(flag string) bool { return fromFlag[flag] || fromEnv[flag] }); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	problems := s.resolveEnv(a.env)
+	return asError(append(problems, s.resolveFile(readFile(s.configPath(a.paths)))...))
 }
 
-// resolveFile takes the configuration file in: the one that is named, or the
-// default one if there is one.
-func (s *settings) resolveFile(fallback string, overridden func(flag string) bool) error {
-	path := s.config
-	if path == "" {
-		path = fallback
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && s.config == "" {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading the configuration: %w", err)
-	}
-	var known []string
+// again resolves the same anew, with the same flags, from what the file has now.
+func (s *settings) again(a *app, now file) (*settings, rules.Problems) {
+	next := newSettings(a.paths)
+	var problems rules.Problems
 	s.flags.VisitAll(func(f *pflag.Flag) {
-		if f.Name != "config" {
-			known = append(known, key(f.Name))
+		if f.Changed {
+			if err := next.flags.Set(f.Name, f.Value.String()); err != nil {
+				problems = append(problems, rules.Problem{Message: fmt.Sprintf("--%s: %v", f.Name, err)})
+			}
 		}
 	})
-	entries, problems := parseConfig(path, data, known)
+	problems = append(problems, next.resolveEnv(a.env)...)
+	return next, append(problems, next.resolveFile(now)...)
+}
+
+// resolveEnv takes in the environment, where no flag was given.
+func (s *settings) resolveEnv(env func(name string) (string, bool)) (problems rules.Problems) {
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			s.sources[f.Name] = source{Kind: fromFlag, Name: "--" + f.Name}
+			return
+		}
+		name := variable(f.Name)
+		value, ok := env(name)
+		if !ok || value == "" {
+			return
+		}
+		s.sources[f.Name] = source{Kind: fromEnvironment, Name: name}
+		if err := f.Value.Set(value); err != nil {
+			problems = append(problems, rules.Problem{Message: fmt.Sprintf("reading the environment: %s is %q: %v", name, redact(value), err)})
+		}
+	})
+	return problems
+}
+
+// configPath returns the configuration file, and whether it must be there: one that is named must.
+func (s *settings) configPath(p paths) (path string, must bool) {
+	if s.config != "" {
+		return s.config, true
+	}
+	return p.config, false
+}
+
+// resolveFile takes in the configuration file, where neither a flag nor the environment comes before it.
+func (s *settings) resolveFile(f file) rules.Problems {
+	s.file = f
+	entries, problems := f.entries(s.keys())
 	for _, e := range entries {
+		_, overridden := s.sources[e.flag]
 		// Values that something else overrides must be right all the same: they come
 		// into force when that goes away.
-		if err := s.apply(e, overridden(e.flag)); err != nil {
-			problems = append(problems, rules.Problem{Pos: e.pos, Message: err.Error()})
+		if problem := s.apply(e, overridden); problem != nil {
+			problems = append(problems, *problem)
 		}
-	}
-	if len(problems) == 0 {
-		return nil
 	}
 	slices.SortStableFunc(problems, func(a, b rules.Problem) int { return cmp.Compare(a.Pos.Line, b.Pos.Line) })
 	return problems
 }
 
 // apply sets what an entry of the file says, or only tries it.
-func (s *settings) apply(e entry, overridden bool) error {
-	flag := s.flags.Lookup(e.flag)
-	before := flag.Value.String()
-	if err := flag.Value.Set(e.value); err != nil {
-		return fmt.Errorf("%s is %q: %w", key(e.flag), e.value, err)
+func (s *settings) apply(e entry, overridden bool) *rules.Problem {
+	value := s.flags.Lookup(e.flag).Value
+	before := value.String()
+	if err := value.Set(e.value); err != nil {
+		return &rules.Problem{Pos: e.pos, Message: fmt.Sprintf("%s is %q: %v", key(e.flag), redact(e.value), err)}
 	}
 	if overridden {
-		return flag.Value.Set(before)
+		_ = value.Set(before) // it was right before
+	} else {
+		s.sources[e.flag] = source{Kind: fromFile, File: e.pos.File, Line: e.pos.Line, Column: e.pos.Column}
+	}
+	if want, hint := wrongType(value.Type(), e.tag); want != "" {
+		return &rules.Problem{Pos: e.pos, Message: fmt.Sprintf("%s must be %s", key(e.flag), want), Hint: hint}
 	}
 	return nil
 }
 
-// choice is a flag with a fixed set of values.
-type choice struct {
-	value   *string
-	allowed []string
-}
-
-func newChoice(value *string, fallback string, allowed ...string) *choice {
-	*value = fallback
-	return &choice{value, allowed}
-}
-
-func (c *choice) String() string { return *c.value }
-func (c *choice) Type() string   { return "string" }
-
-func (c *choice) Set(value string) error {
-	if !slices.Contains(c.allowed, value) {
-		return fmt.Errorf("want %s or %s", strings.Join(c.allowed[:len(c.allowed)-1], ", "), c.allowed[len(c.allowed)-1])
+// asError makes an error of problems, nil if there are none.
+func asError(problems rules.Problems) error {
+	if len(problems) == 0 {
+		return nil
 	}
-	*c.value = value
-	return nil
+	return problems
 }
 
-// whole is a flag with a whole number.
-type whole struct{ value *int }
-
-func newWhole(value *int, fallback int) *whole {
-	*value = fallback
-	return &whole{value}
+// names are all flags, sorted.
+func (s *settings) names() (names []string) {
+	s.flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
 }
 
-func (w *whole) String() string { return strconv.Itoa(*w.value) }
-func (w *whole) Type() string   { return "int" }
-
-func (w *whole) Set(value string) error {
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		return errors.New("want a whole number")
+// keys are those of the configuration file, sorted.
+func (s *settings) keys() (keys []string) {
+	for _, name := range s.names() {
+		if name != "config" {
+			keys = append(keys, key(name))
+		}
 	}
-	*w.value = n
-	return nil
+	return keys
 }
 
-// span is a flag with a time that something takes, or 0.
-type span struct{ value *time.Duration }
-
-// spanLeast keeps a typing error from making the agent do nothing else.
-const spanLeast = time.Second
-
-func newSpan(value *time.Duration, fallback time.Duration) *span {
-	*value = fallback
-	return &span{value}
-}
-
-func (s *span) Type() string { return "duration" }
-
-// String leaves out what is zero at the end: 5m for 5m0s.
-func (s *span) String() string {
-	text := s.value.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
-}
-
-func (s *span) Set(value string) error {
-	d, err := time.ParseDuration(value)
-	if err != nil || d != 0 && d < spanLeast {
-		return fmt.Errorf("want a time such as 90s or 5m, at least %v, or 0", spanLeast)
-	}
-	*s.value = d
-	return nil
-}
+// value is that of a flag, as the flag reads it.
+func value(s *settings, flag string) string { return s.flags.Lookup(flag).Value.String() }

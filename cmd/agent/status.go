@@ -53,7 +53,7 @@ func writeStatus(out io.Writer, s control.Status, now time.Time) error {
 	if s.RulesDir != "" {
 		row(table, "rules", countsText(s.Rules)+", in "+s.RulesDir)
 		row(table, "hash", s.RulesHash+", epoch "+decimal(s.Epoch))
-		row(table, "detections", fmt.Sprintf("%d, and %d that only the kernel's prefilter let pass", s.Detections, s.Prefiltered))
+		row(table, "detections", fmt.Sprintf("%d, %d that limits held back, and %d that only the kernel's prefilter let pass", s.Detections, s.Repeats, s.Prefiltered))
 		row(table, "ring", fmt.Sprintf("%s of %s", byteSize(s.RingUsed), byteSize(s.RingSize)))
 	}
 	if s.Cgroup != "" {

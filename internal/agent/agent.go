@@ -49,11 +49,13 @@ type Agent struct {
 	stopping bool
 	rulesDir string
 	store    Store
-	expired  []rules.Change // states, while no agent ran
+	rescan   func(interval time.Duration) error // of the store
+	expired  []rules.Change                     // states, while no agent ran
 	clips    *clips
 	kernel   *loader.Kernel
 	pipeline *pipeline
 	gaps     *gapReporter
+	repeats  *repeats
 	out      *sink
 	board    *health.Board
 	metrics  *metrics.Set
@@ -83,16 +85,13 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.control = control.New(controlled{a}, cfg.Log.With("component", "control"))
 	a.cfg.Kernel.Found = a.reportHook
+	a.metrics.Configured(true)
 	return a, nil
 }
 
-// Run runs an agent until ctx is done, and returns nil then, or until a part of
+// Run runs the agent until ctx is done, and returns nil then, or until a part of
 // it fails. What the kernel had handed over by then is written out first.
-func Run(ctx context.Context, cfg Config) error {
-	a, err := New(cfg)
-	if err != nil {
-		return err
-	}
+func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Start(); err != nil {
 		return errors.Join(err, a.Stop())
 	}
@@ -133,15 +132,17 @@ func (a *Agent) Start() error {
 	if err != nil {
 		return err
 	}
-	a.serve()
+	if err := a.serve(a.cfg.Metrics); err != nil {
+		// That it can't is no reason not to detect.
+		a.log.Error("metrics and health are not told", "error", err)
+		a.cfg.Metrics = ""
+	}
 	a.listen()
 	if err := a.open(catalogue); err != nil {
 		return err
 	}
-	if a.cfg.ProgramStats {
-		if a.stats, err = loader.EnableStats(); err != nil {
-			return err
-		}
+	if err := a.measure(a.cfg.ProgramStats); err != nil {
+		return err
 	}
 	for _, hook := range a.kernel.Caps(false).Hooks {
 		a.reportHook(hook)
@@ -172,6 +173,11 @@ func (a *Agent) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopRule = cancel
 	a.others.Go(func() { c.run(ctx, changes) })
+	a.others.Go(func() {
+		ticker := time.NewTicker(repeatsPoll)
+		defer ticker.Stop()
+		a.fail(a.repeats.run(ticker.C, a.quit, c.liveAmong))
+	})
 	a.running.Store(&running{a.rulesDir, a.store, c, a.kernel, a.pipeline})
 	a.watchParts(c)
 	a.metrics.Collect(a.kernel, ruleCounts{c, a.store, changes})
@@ -209,7 +215,7 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 	if err != nil {
 		return err
 	}
-	a.store = store
+	a.store, a.rescan = store, store.SetRescan
 	early := store.Changes()
 	defer early.Close()
 	if err := store.Start(); err != nil {
@@ -223,21 +229,6 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 	return nil
 }
 
-// serve begins to tell metrics and health. That it can't is no reason not to detect.
-func (a *Agent) serve() {
-	if a.cfg.Metrics == "" {
-		return
-	}
-	log := a.cfg.Log.With("component", "metrics")
-	server, err := metrics.Listen(a.cfg.Metrics, a.metrics.Handler(a.board, log))
-	if err != nil {
-		log.Error("metrics and health are not told", "error", err)
-		return
-	}
-	a.server = server
-	log.Info("telling metrics and health", "address", server.Address())
-}
-
 // startReading starts what turns matches into output.
 func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) error {
 	out := newSink(a.cfg.Output, a.cfg.Format, a.cfg.Colour)
@@ -247,8 +238,17 @@ func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) erro
 	if err != nil {
 		return err
 	}
+	describe := &describer{users: newUsers(passwdFile), host: host, catalogue: catalogue, clips: a.clips}
+	reader := a.kernel.Reader()
+	a.repeats = &repeats{
+		sink: out, before: before, describe: describe, idle: reader.Idle, uptime: loader.Uptime,
+		log: a.cfg.Log.With("component", "repeats"), metrics: a.metrics,
+	}
+	if err := a.repeats.start(a.cfg.Repeats, host.BootID); err != nil {
+		return err
+	}
 	a.pipeline = &pipeline{
-		source: a.kernel.Reader(), sink: out, users: newUsers(passwdFile), host: host, catalogue: catalogue, before: before, clips: a.clips,
+		describer: describe, source: reader, sink: out, repeats: a.repeats, before: before,
 		log: a.cfg.Log.With("component", "events"), metrics: a.metrics, tally: a.tally,
 	}
 	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, out, before, host, a.cfg.Log.With("component", "losses"), time.Now)
@@ -328,6 +328,9 @@ func (a *Agent) Stop() error {
 		a.kernel.Stop()
 	}
 	a.reading.Wait()
+	if a.repeats != nil {
+		a.fail(a.repeats.stop(a.cfg.Keep))
+	}
 	if a.gaps != nil {
 		// What was lost since the last look, while the hooks were still there.
 		a.fail(a.gaps.poll())
@@ -350,7 +353,7 @@ func (a *Agent) farewell() {
 	}
 	s, kernel := a.pipeline.stats(), counters.Total()
 	a.log.Info("bittern has stopped", "events", kernel.Events, "candidates", kernel.Matches,
-		"detections", s.Detections, "prefiltered", s.Prefiltered, "lost", kernel.LostRingFull+kernel.LostBusy+kernel.LostSkipped+s.Undecodable,
+		"detections", s.Detections, "repeats", s.Repeats, "prefiltered", s.Prefiltered, "lost", kernel.LostRingFull+kernel.LostBusy+kernel.LostSkipped+s.Undecodable,
 		"unknown_parents", kernel.UnknownParents, "untracked_processes", counters.Untracked)
 }
 

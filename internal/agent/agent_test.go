@@ -104,14 +104,24 @@ func TestRunWithBadRules(t *testing.T) {
 	}
 }
 
+// run runs an agent until its end.
+func run(t *testing.T, ctx context.Context, cfg Config) error {
+	t.Helper()
+	a, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Run(ctx)
+}
+
 func TestRunWithoutRules(t *testing.T) {
 	require.BPF(t)
 	cfg := config(t, filepath.Join(t.TempDir(), "nowhere"), &logbook{})
-	if err := Run(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "nowhere") {
+	if err := run(t, context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "nowhere") {
 		t.Errorf("got %v", err)
 	}
 	cfg.Rules = func() (string, error) { return "", fs.ErrPermission }
-	if err := Run(context.Background(), cfg); !errors.Is(err, fs.ErrPermission) {
+	if err := run(t, context.Background(), cfg); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -123,7 +133,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	var out bytes.Buffer
 	cfg := config(t, t.TempDir(), &logbook{})
 	cfg.Output = &out
-	if err := Run(ctx, cfg); err != nil || out.Len() > 0 {
+	if err := run(t, ctx, cfg); err != nil || out.Len() > 0 {
 		t.Errorf("got %v and %q", err, out.String())
 	}
 }

@@ -48,12 +48,15 @@ func stateChange(change rules.Change, r *rules.Rule, epoch uint64) control.Chang
 
 // streamed is a record for those who listen at the control socket.
 func streamed(r Record) control.Record {
-	d, ok := r.(*event.Detection)
-	if !ok {
-		return control.Record{Encoder: r}
+	c := control.Record{Encoder: r}
+	var tags []event.Tag
+	switch r := r.(type) {
+	case *event.Detection:
+		c.RuleID, c.Severity, c.Class, tags = r.Rule.ID, r.Rule.Severity, r.Event.Class.String(), r.Tags
+	case *event.Repeats:
+		c.RuleID, c.Severity, c.Repeats, tags = r.Rule.ID, r.Rule.Severity, true, r.Tags
 	}
-	c := control.Record{Encoder: r, RuleID: d.Rule.ID, Severity: d.Rule.Severity, Class: d.Event.Class.String()}
-	for _, t := range d.Tags {
+	for _, t := range tags {
 		for _, ref := range []event.Ref{t.Tactic, t.Technique, t.SubTechnique} {
 			if ref.ID != "" {
 				c.Attack = append(c.Attack, ref.ID)

@@ -17,23 +17,31 @@ type Config struct {
 	Rules func() (dir string, err error)
 	// States is the directory of the states of rules; "" for none.
 	States string
-	// Rescan is how long it takes to read all rule files once more, for what events don't tell; 0 for never.
-	Rescan time.Duration
-	Kernel loader.Config // its Log may be left out
-	Output io.Writer     // detections and gap records, and nothing else
-	Format Format
-	// Keep says that a Stop leaves the kernel's side to the next agent, if Kernel.Pins allows it.
-	Keep   bool
-	Colour bool // of text; for terminals
-	// Metrics is the address, host:port, at which metrics and health are told by HTTP; "" for none.
-	Metrics string
-	// ProgramStats has the kernel measure its programs, which costs a little at each event.
-	ProgramStats bool
+	// Repeats is the directory in which the counts of detections that limits hold back outlive the agent; "" is to keep
+	// them in memory.
+	Repeats string
+	Kernel  loader.Config // its Log may be left out
+	Output  io.Writer     // detections and gap records, and nothing else
+	Colour  bool          // of text; for terminals
 	// Socket is the path of the control socket; "" for none.
 	Socket string
 	// Settings are told at the control socket; nil for none.
 	Settings func() map[string]control.Setting
-	Log      *slog.Logger
+	Tunables
+	Log *slog.Logger
+}
+
+// Tunables are what may change while an agent runs, see Agent.Reconfigure.
+type Tunables struct {
+	Format Format
+	// Rescan is how long it takes to read all rule files once more, for what events don't tell; 0 for never.
+	Rescan time.Duration
+	// Keep says that a Stop leaves the kernel's side to the next agent, if Kernel.Pins allows it.
+	Keep bool
+	// Metrics is the address, host:port, at which metrics and health are told by HTTP; "" for none.
+	Metrics string
+	// ProgramStats has the kernel measure its programs, which costs a little at each event.
+	ProgramStats bool
 }
 
 // Validate reports what is missing.

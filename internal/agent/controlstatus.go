@@ -33,7 +33,7 @@ func (a controlled) Status(ctx context.Context) (control.Status, error) {
 		return s, err
 	}
 	done := up.pipeline.stats()
-	s.Detections, s.Prefiltered = done.Detections, done.Prefiltered
+	s.Detections, s.Repeats, s.Prefiltered = done.Detections, done.Repeats, done.Prefiltered
 	for _, source := range up.store.Problems() {
 		p := control.Problem{Source: source.Source, Stale: source.Stale, Problems: []string{}}
 		for _, problem := range source.Problems {

@@ -43,7 +43,7 @@ func ruleOf(t *testing.T, content string) *rules.Rule {
 	return f.Documents[0].Rule
 }
 
-func catalogue(t *testing.T) *attack.Catalogue {
+func catalogue(t testing.TB) *attack.Catalogue {
 	t.Helper()
 	c, err := attack.Load()
 	if err != nil {

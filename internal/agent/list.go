@@ -164,6 +164,7 @@ func (up *running) describe(id string, v view, p ruleProblem) control.Rule {
 	}
 	counts := up.pipeline.tally.of(id)
 	out.Passed, out.Hits, out.LastHit = counts.passed.Load(), counts.hits.Load(), counts.lastHit()
+	out.Repeats = counts.repeats.Load()
 	return out
 }
 

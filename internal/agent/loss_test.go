@@ -29,15 +29,21 @@ func (d *dam) Write(p []byte) (int, error) {
 }
 
 // TestLossIsInTheOutput executes more than a small ring holds while nobody reads the output:
-// its detections and what its gap records say was lost are all that happened.
+// its detections and what its gap records say was lost are all that happened. So are, of a rule with a limit, its detections, its
+// repeats and what was lost.
 func TestLossIsInTheOutput(t *testing.T) {
 	require.BPF(t)
 	const runs = 100
 	dir, out := t.TempDir(), &dam{opened: make(chan struct{})}
-	text := "rule_id: ALL\nrule_version: 1\nname: n\napplies_to: [process_exec]\nmatch:\n  s: {process.pid: 0}\n  condition: not s\n" +
+	text := "rule_id: %s\nrule_version: 1\nname: n\napplies_to: [process_exec]\nmatch:\n  s: {process.pid: 0}\n  condition: not s\n" +
 		"emits: [{tactic: TA0002, technique_id: T1059, confidence: 1}]\n"
-	if err := os.WriteFile(filepath.Join(dir, "all.yml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string]string{
+		"all.yml":     fmt.Sprintf(text, "ALL"),
+		"limited.yml": fmt.Sprintf(text, "LIMITED") + "limit: {per: process, max: 2, window: 1h}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cfg := config(t, dir, &logbook{})
 	cfg.Output, cfg.Kernel.RingBytes = out, 4096
@@ -65,31 +71,43 @@ func TestLossIsInTheOutput(t *testing.T) {
 	if err := a.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	var detections, lost uint64
+	var lost, repeats uint64
+	detections := make(map[string]uint64)
 	for line := range bytes.Lines(out.all.Bytes()) {
 		var record struct {
 			Event   struct{ Dataset, Reason string }
+			Rule    struct{ ID string }
 			Bittern struct {
 				Lost struct {
 					Class string
 					Count uint64
 				}
+				Repeats struct{ Count uint64 }
 			}
 		}
 		if err := json.Unmarshal(line, &record); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
 		switch {
-		case record.Event.Dataset != "bittern.gap":
-			detections++
+		case record.Event.Dataset == "bittern.detection":
+			detections[record.Rule.ID]++
+		case record.Event.Dataset == "bittern.repeats" && record.Rule.ID == "LIMITED":
+			repeats += record.Bittern.Repeats.Count
 		case record.Event.Reason != "ring_full" || record.Bittern.Lost.Class != "process_exec":
-			t.Errorf("an unexpected gap: %s", line)
+			t.Errorf("an unexpected record: %s", line)
 		default:
 			lost += record.Bittern.Lost.Count
 		}
 	}
-	t.Logf("%d detections, %d lost", detections, lost)
-	if lost == 0 || detections+lost != runs {
-		t.Errorf("%d detections and %d lost of %d", detections, lost, runs)
+	all, limited := detections["ALL"], detections["LIMITED"]
+	t.Logf("%d detections, %d lost; with a limit %d detections, %d repeats", all, lost, limited, repeats)
+	if lost == 0 || all+lost != runs {
+		t.Errorf("%d detections and %d lost of %d", all, lost, runs)
+	}
+	if limited != 2 || limited+repeats+lost != runs {
+		t.Errorf("with a limit: %d detections, %d repeats and %d lost of %d", limited, repeats, lost, runs)
+	}
+	if s := a.pipeline.stats(); s.Detections != all+limited || s.Repeats != repeats {
+		t.Errorf("stats: %+v", s)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync/atomic"
 
-	"bittern/internal/attack"
 	"bittern/internal/event"
 	"bittern/internal/loader"
 	"bittern/internal/metrics"
@@ -17,6 +16,7 @@ import (
 // matchSource hands out what the kernel let pass.
 type matchSource interface {
 	Next() (loader.Match, error)
+	Release() // gives the last match back
 }
 
 // recordWriter takes what is to be shown.
@@ -26,29 +26,28 @@ type recordWriter interface {
 
 // pipeline turns matches into detections. One goroutine runs it.
 type pipeline struct {
-	source    matchSource
-	sink      recordWriter
-	users     *users
-	host      *event.Host
-	catalogue *attack.Catalogue
-	before    written // by the agents before us
-	clips     *clips
-	log       *slog.Logger
-	metrics   *metrics.Set
-	tally     *tally
+	*describer
+	source  matchSource
+	sink    recordWriter
+	repeats *repeats
+	before  written // by the agents before us
+	log     *slog.Logger
+	metrics *metrics.Set
+	tally   *tally
 
-	detections, prefiltered, undecodable atomic.Uint64
+	detections, repeated, prefiltered, undecodable atomic.Uint64
 }
 
 // pipelineStats are sums since the start.
 type pipelineStats struct {
 	Detections  uint64
+	Repeats     uint64 // detections that were counted, not written
 	Prefiltered uint64 // pairs of event and rule that the kernel let pass, and the exact matcher did not
 	Undecodable uint64 // records that made no sense
 }
 
 func (p *pipeline) stats() pipelineStats {
-	return pipelineStats{p.detections.Load(), p.prefiltered.Load(), p.undecodable.Load()}
+	return pipelineStats{p.detections.Load(), p.repeated.Load(), p.prefiltered.Load(), p.undecodable.Load()}
 }
 
 // run works until the source is closed and empty.
@@ -58,6 +57,7 @@ func (p *pipeline) run() error {
 		var malformed *loader.DecodeError
 		switch {
 		case errors.Is(err, os.ErrClosed):
+			p.repeats.drained()
 			return nil
 		case errors.As(err, &malformed):
 			p.undecodable.Add(1)
@@ -66,10 +66,22 @@ func (p *pipeline) run() error {
 		case err != nil:
 			return fmt.Errorf("reading matches: %w", err)
 		}
-		if err := p.judge(m); err != nil {
+		if err := p.handle(m); err != nil {
 			return err
 		}
 	}
+}
+
+// handle judges a match and gives it back.
+func (p *pipeline) handle(m loader.Match) error {
+	p.repeats.mu.Lock()
+	defer p.repeats.mu.Unlock()
+	if err := p.judge(m); err != nil {
+		return err
+	}
+	p.source.Release()
+	p.repeats.done(m.Event.Uptime)
+	return nil
 }
 
 // judge asks the exact matcher about each rule that the kernel named.
@@ -81,6 +93,17 @@ func (p *pipeline) judge(m loader.Match) error {
 			p.metrics.Prefiltered()
 			p.tally.missed(r, m.Event)
 			continue
+		}
+		if r.Limit != nil {
+			held, err := p.repeats.held(m, r)
+			if err != nil {
+				return err
+			}
+			if held {
+				p.repeated.Add(1)
+				p.tally.held(r.ID, m.Event.Time)
+				continue
+			}
 		}
 		d := p.detection(m, r)
 		if m.Inherited && p.before.has(d.ID) {
@@ -96,58 +119,14 @@ func (p *pipeline) judge(m loader.Match) error {
 	return nil
 }
 
-// enrich adds what the kernel doesn't know. Nobody else has the event yet.
-func (p *pipeline) enrich(ev *event.Event) {
-	ev.User.Name = p.users.name(ev.User.ID)
-	for _, process := range []*event.Process{&ev.Process, &ev.Parent} {
-		if process.PID != 0 && process.StartRel != 0 {
-			process.EntityID = event.EntityID(p.host.BootID, process.PID, process.StartRel)
-		}
-	}
-}
-
 func (p *pipeline) detection(m loader.Match, r *rules.Rule) *event.Detection {
-	ev, state := m.Event, p.clips.of(r.ID)
+	ev := m.Event
 	d := &event.Detection{
-		ID:    event.NewID(ev.Time, p.host.BootID, m.Instance, ev.Class, ev.CPU, ev.Sequence, r.ID, r.Hash),
-		Event: ev,
-		Rule: event.Rule{
-			ID: r.ID, Version: r.Version, Name: r.Name, Description: r.Description,
-			Severity: string(r.Metadata.Severity), Hash: r.Hash.String(),
-		},
-		Tags:     p.tags(r.Emits, state),
+		ID:       event.NewID(ev.Time, p.host.BootID, m.Instance, ev.Class, ev.CPU, ev.Sequence, r.ID, r.Hash),
+		Event:    ev,
 		Evidence: r.EvidenceFields,
 		Host:     p.host,
 	}
-	if state.State == rules.Clipped {
-		d.State = state.State.String()
-	}
+	d.Rule, d.Tags, d.State = p.rule(r)
 	return d
-}
-
-func (p *pipeline) tags(emits []rules.Emit, state rules.RuleState) []event.Tag {
-	tags := make([]event.Tag, 0, len(emits))
-	for _, e := range emits {
-		tag := event.Tag{
-			Tactic:     event.Ref{ID: e.Tactic},
-			Technique:  p.technique(e.Technique),
-			Confidence: state.Clamp(e.Confidence),
-		}
-		if t, ok := p.catalogue.Tactic(e.Tactic); ok {
-			tag.Tactic.Name = t.Name
-		}
-		if e.SubTechnique != "" {
-			tag.SubTechnique = p.technique(e.SubTechnique)
-		}
-		tags = append(tags, tag)
-	}
-	return tags
-}
-
-func (p *pipeline) technique(id string) event.Ref {
-	ref := event.Ref{ID: id}
-	if t, ok := p.catalogue.Technique(id); ok {
-		ref.Name = t.Name
-	}
-	return ref
 }

@@ -26,6 +26,8 @@ type step struct {
 
 type steps []step
 
+func (s *steps) Release() {}
+
 func (s *steps) Next() (loader.Match, error) {
 	next := (*s)[0]
 	*s = (*s)[1:]
@@ -60,7 +62,12 @@ func newPipeline(t *testing.T, source matchSource, sink recordWriter, log *logbo
 	if err := os.WriteFile(passwd, []byte("alice:x:1000:1000::/home/alice:/bin/sh\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return &pipeline{source: source, sink: sink, users: newUsers(passwd), host: &event.Host{BootID: "boot"}, catalogue: catalogue(t), log: log.logger()}
+	describe := &describer{users: newUsers(passwd), host: &event.Host{BootID: "boot"}, catalogue: catalogue(t)}
+	held := &repeats{sink: sink, describe: describe, idle: func() bool { return false }, uptime: func() time.Duration { return 0 }, log: log.logger()}
+	if err := held.start("", "boot"); err != nil {
+		t.Fatal(err)
+	}
+	return &pipeline{describer: describe, source: source, sink: sink, repeats: held, log: log.logger()}
 }
 
 func TestPipeline(t *testing.T) {

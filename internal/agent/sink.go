@@ -30,10 +30,10 @@ func (e *SinkError) Unwrap() error { return e.Err }
 
 // sink writes records, one a line. It is safe for use by several goroutines.
 type sink struct {
-	format Format
 	colour bool
 
 	mu     sync.Mutex
+	format Format
 	out    io.Writer
 	buf    []byte
 	failed error // the first error; nothing is written after it
@@ -44,6 +44,13 @@ type sink struct {
 
 func newSink(out io.Writer, format Format, colour bool) *sink {
 	return &sink{out: out, format: format, colour: colour, publish: func(Record) {}}
+}
+
+// SetFormat has the next record written in that form.
+func (s *sink) SetFormat(format Format) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.format = format
 }
 
 // Write writes a record as one line, by one call of the writer below, so that

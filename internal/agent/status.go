@@ -77,3 +77,19 @@ func hashOf(live map[string]*rules.Rule) string {
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
+
+// liveAmong says which of some rule versions are live.
+func (c *committer) liveAmong(ctx context.Context, some []*rules.Rule) (map[rules.Hash]bool, error) {
+	live := make(map[rules.Hash]bool, len(some))
+	if len(some) == 0 {
+		return live, nil
+	}
+	err := c.ask(ctx, func() {
+		for _, r := range some {
+			if now := c.live[r.ID]; now != nil && now.Hash == r.Hash {
+				live[r.Hash] = true
+			}
+		}
+	})
+	return live, err
+}

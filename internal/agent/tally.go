@@ -18,7 +18,8 @@ type tally struct {
 // ruleTally is since the agent started, over all versions of a rule.
 type ruleTally struct {
 	passed, hits atomic.Uint64
-	last         atomic.Int64 // hit, in nanoseconds since 1970; 0 if there is none
+	repeats      atomic.Uint64 // hits that a limit held back
+	last         atomic.Int64  // hit, in nanoseconds since 1970; 0 if there is none
 	miss         atomic.Pointer[nearMiss]
 }
 
@@ -44,6 +45,15 @@ func (t *tally) hit(id string, at time.Time) {
 	r.passed.Add(1)
 	r.hits.Add(1)
 	r.last.Store(at.UnixNano())
+}
+
+// held is a hit that is counted, and not written.
+func (t *tally) held(id string, at time.Time) {
+	if t == nil {
+		return
+	}
+	t.hit(id, at)
+	t.of(id).repeats.Add(1)
 }
 
 func (t *tally) missed(r *rules.Rule, ev *event.Event) {

@@ -37,7 +37,8 @@ type Status struct {
 	// RulesHash is the same on hosts where the same rules are live.
 	RulesHash   string           `json:"rules_hash,omitempty"`
 	Problems    []Problem        `json:"problems"`
-	Detections  uint64           `json:"detections"`  // since the agent started
+	Detections  uint64           `json:"detections"`  // written since the agent started
+	Repeats     uint64           `json:"repeats"`     // detections that limits of rules held back
 	Prefiltered uint64           `json:"prefiltered"` // pairs of event and rule that the kernel let pass, and the exact matcher did not
 	Classes     map[string]Class `json:"classes"`
 	RingUsed    uint64           `json:"ring_used_bytes"`
@@ -103,11 +104,12 @@ type Rule struct {
 	Hash      string     `json:"hash,omitempty"`     // of the content of that version
 	Coverage  string     `json:"coverage,omitempty"` // exact, narrowed or not narrowed: how much of it the kernel decides
 	Classes   []string   `json:"classes,omitempty"`
-	Source    string     `json:"source,omitempty"` // file:line
-	Slots     int        `json:"slots"`            // of the kernel's tables
-	Keys      int        `json:"keys"`             // the kernel looks up for it; rules share them
-	Passed    uint64     `json:"passed"`           // events that the kernel let pass for it, since the agent started
-	Hits      uint64     `json:"hits"`             // detections among them
+	Source    string     `json:"source,omitempty"`  // file:line
+	Slots     int        `json:"slots"`             // of the kernel's tables
+	Keys      int        `json:"keys"`              // the kernel looks up for it; rules share them
+	Passed    uint64     `json:"passed"`            // events that the kernel let pass for it, since the agent started
+	Hits      uint64     `json:"hits"`              // detections among them
+	Repeats   uint64     `json:"repeats,omitempty"` // hits that its limit held back
 	LastHit   *time.Time `json:"last_hit,omitempty"`
 }
 
@@ -175,8 +177,10 @@ type Refusal struct {
 
 // Setting is a value of the configuration.
 type Setting struct {
-	Value  string `json:"value"`
-	Source string `json:"source"` // default, file, environment or flag
+	Value   string  `json:"value"`            // in force; passwords are taken out
+	Source  string  `json:"source"`           // default, file:line:column, the name of a variable, or --flag
+	Changes string  `json:"changes"`          // take effect "live", or at a "restart"
+	Wanted  *string `json:"wanted,omitempty"` // what an edit asks for, if that is not in force
 }
 
 // Change is what became of a change of a rule or of its state. Its topic is rule.reloaded.ID or

@@ -81,7 +81,7 @@ func (a *agent) Doctor(context.Context) (Doctor, error) {
 	return Doctor{Kernel: "6.1.0", Classes: []Hook{{Class: "file_open", Hook: "lsm/file_open", Refused: []Refusal{}}}, Missing: []string{}}, a.failed
 }
 func (a *agent) Settings() map[string]Setting {
-	return map[string]Setting{"slots": {"8192", "default"}}
+	return map[string]Setting{"slots": {Value: "8192", Source: "default", Changes: "restart"}}
 }
 
 func serve(t *testing.T) (*agent, *Server, *Client) {

@@ -38,6 +38,7 @@ type Record struct {
 	Severity string
 	Class    string
 	Attack   []string // ids of tactics, techniques and sub-techniques
+	Repeats  bool     // it says how many detections a limit held back, of whichever class
 }
 
 // streamRecords streams detections and gap records, as server-sent events. What the queries mean is
@@ -56,6 +57,9 @@ func (s *Server) streamRecords(w http.ResponseWriter, r *http.Request) {
 		}
 		if !f.wants(rec) {
 			return "", nil, false
+		}
+		if rec.Repeats {
+			return "repeats", encode(rec, text, colour), true
 		}
 		return "detection", encode(rec, text, colour), true
 	})
@@ -89,7 +93,7 @@ func newFilter(q url.Values) (filter, error) {
 
 func (f filter) wants(rec Record) bool {
 	within := func(list []string, one string) bool { return len(list) == 0 || slices.Contains(list, one) }
-	return within(f.rules, rec.RuleID) && within(f.classes, rec.Class) &&
+	return within(f.rules, rec.RuleID) && (rec.Repeats || within(f.classes, rec.Class)) &&
 		slices.Index(Severities, rec.Severity) >= f.least && f.tagged(rec.Attack)
 }
 

@@ -27,6 +27,7 @@ func (n numbered) AppendText(dst []byte, colour bool) []byte {
 var records = []Record{
 	{Encoder: numbered(1), RuleID: "R1", Severity: "low", Class: "file_open", Attack: []string{"TA0006", "T1003", "T1003.008"}},
 	{Encoder: numbered(2), RuleID: "R2", Severity: "high", Class: "process_exec", Attack: []string{"TA0011", "T1105"}},
+	{Encoder: numbered(6), RuleID: "R2", Severity: "high", Repeats: true, Attack: []string{"TA0011", "T1105"}},
 	{Encoder: numbered(3)},
 	{Encoder: numbered(4), RuleID: "R2", Severity: "", Class: "process_exec", Attack: []string{"TA0002", "T10035"}},
 	{Encoder: numbered(5)},
@@ -35,15 +36,15 @@ var records = []Record{
 func TestFilters(t *testing.T) {
 	_, s, c := serve(t)
 	for query, want := range map[string]string{
-		"":                               "detection1 detection2 gap3 detection4 gap5",
-		"severity=high":                  "detection2 gap3 gap5",
-		"severity=informational":         "detection1 detection2 gap3 gap5",
+		"":                               "detection1 detection2 repeats6 gap3 detection4 gap5",
+		"severity=high":                  "detection2 repeats6 gap3 gap5",
+		"severity=informational":         "detection1 detection2 repeats6 gap3 gap5",
 		"rule=R1":                        "detection1 gap3 gap5",
 		"rule=R1&severity=high":          "gap3 gap5",
-		"rule=R1&rule=R2&rule=3":         "detection1 detection2 gap3 detection4 gap5",
-		"class=file_open":                "detection1 gap3 gap5",
+		"rule=R1&rule=R2&rule=3":         "detection1 detection2 repeats6 gap3 detection4 gap5",
+		"class=file_open":                "detection1 repeats6 gap3 gap5",
 		"attack=T1003":                   "detection1 gap3 gap5",
-		"attack=t1003.008&attack=ta0011": "detection1 detection2 gap3 gap5",
+		"attack=t1003.008&attack=ta0011": "detection1 detection2 repeats6 gap3 gap5",
 		"attack=T1003.001":               "gap3 gap5",
 	} {
 		values, err := url.ParseQuery(query)

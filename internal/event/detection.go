@@ -62,11 +62,13 @@ type OS struct {
 
 // Confidence returns the highest confidence of the detection's tags. ok is false
 // if it has none.
-func (d *Detection) Confidence() (confidence float64, ok bool) {
-	for _, t := range d.Tags {
+func (d *Detection) Confidence() (confidence float64, ok bool) { return confidenceOf(d.Tags) }
+
+func confidenceOf(tags []Tag) (confidence float64, ok bool) {
+	for _, t := range tags {
 		confidence = max(confidence, clamp(t.Confidence))
 	}
-	return confidence, len(d.Tags) > 0
+	return confidence, len(tags) > 0
 }
 
 // clamp keeps a confidence within 0 and 1, the range in which JSON can hold it.

@@ -26,13 +26,8 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 		w.text("module", "bittern")
 		w.text("dataset", "bittern.detection")
 	})
-	w.object("rule", "rule.", func() {
-		w.text("id", d.Rule.ID)
-		w.id("version", uint64(max(d.Rule.Version, 0)))
-		w.text("name", d.Rule.Name)
-		w.text("description", d.Rule.Description)
-	})
-	d.appendThreat(&w)
+	appendRule(&w, &d.Rule)
+	appendThreat(&w, d.Tags)
 	appendProcess(&w, d.Event)
 	appendFile(&w, d.Event)
 	appendNetwork(&w, d.Event)
@@ -51,6 +46,15 @@ func (d *Detection) AppendJSON(dst []byte) []byte {
 
 // MarshalJSON returns what AppendJSON appends.
 func (d *Detection) MarshalJSON() ([]byte, error) { return d.AppendJSON(nil), nil }
+
+func appendRule(w *writer, r *Rule) {
+	w.object("rule", "rule.", func() {
+		w.text("id", r.ID)
+		w.id("version", uint64(max(r.Version, 0)))
+		w.text("name", r.Name)
+		w.text("description", r.Description)
+	})
+}
 
 func ecsHeader(w *writer) {
 	w.object("ecs", "ecs.", func() { w.text("version", ecsVersion) })
@@ -136,7 +140,7 @@ func (d *Detection) appendOwn(w *writer) {
 		w.isTrue("deleted", e.Process.ExecutableDeleted)
 		w.isTrue("memfd", e.Process.ExecutableMemfd)
 		appendOwnFields(w, e)
-		d.appendTags(w)
+		appendTags(w, d.Tags)
 		w.object("evidence", "bittern.evidence.", func() {
 			for _, f := range d.Evidence {
 				appendEvidence(w, e, f)

@@ -107,9 +107,11 @@ type FieldInfo struct {
 	Kind    Kind
 	Address bool     // a string that is an IP address, in its canonical form
 	Values  []string // all that a string can be, if it is enumerated; see Event.Codes
-	Many    bool     // has several values at once; a literal holds if any value matches
-	Classes []Class  // event classes that carry it
-	Doc     string   // one sentence
+	// ValueDocs says what each of Values is, in the same order; nil if the values say it themselves.
+	ValueDocs []string
+	Many      bool    // has several values at once; a literal holds if any value matches
+	Classes   []Class // event classes that carry it
+	Doc       string  // what it is and when it is not known; sentences, with names in backticks
 }
 
 // Info returns the description of f; the zero FieldInfo if f is not a field.

@@ -24,6 +24,20 @@ type File struct {
 
 var fileOperations = []string{"create", "mkdir", "unlink", "rmdir", "rename", "link", "symlink", "chmod", "chown", "truncate"}
 
+// fileOperationDocs say what each operation is, and which fields it has.
+var fileOperationDocs = []string{
+	"a file or another node is made: `file.path`, `file.mode.*`",
+	"a directory is made: `file.path`, `file.mode.*`",
+	"a name is taken away: `file.path`",
+	"a directory is removed: `file.path`",
+	"a file gets another name; of two files that are swapped (`RENAME_EXCHANGE`), each gets the path of the other: `file.path`, `file.new_path`",
+	"a file gets one more name: `file.path`, `file.new_path`",
+	"a symbolic link is made: `file.path`, `file.target_path`",
+	"permissions change: `file.path`, `file.mode.*`",
+	"owner or group changes: `file.path`, `file.uid`, `file.gid`",
+	"the size of a file is set: by truncate(2) or ftruncate(2), or to 0 by opening it with `O_TRUNC`, which is a `file_open` as well: `file.path`",
+}
+
 // modeBits says which permission bits a field of file.mode.* stands for. It is true
 // if any of them is set.
 func modeBits(f Field) uint32 {

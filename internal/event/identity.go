@@ -14,7 +14,9 @@ import (
 // again, see IDKey.
 func NewID(now time.Time, of ...any) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q", of)
+	for _, part := range of {
+		fmt.Fprintf(h, "%q,", fmt.Sprint(part)) // %q of a number would take it for a character
+	}
 	sum := h.Sum(nil)
 	var id [16]byte
 	copy(id[6:], sum)

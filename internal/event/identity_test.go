@@ -37,6 +37,21 @@ func TestNewIDIsUniqueAndSortsByTime(t *testing.T) {
 	}
 }
 
+// Numbers of records grow beyond what is a character, and some below are none.
+func TestNewIDTellsNumbersApart(t *testing.T) {
+	seen := make(map[string]uint64)
+	for _, n := range []uint64{0xd7ff, 0xd800, 0xd801, 0xfffd, 0x10ffff, 0x110000, 0x110001, 1 << 32, 1<<63 + 1} {
+		id := event.NewID(time.Time{}, "boot", n)
+		if other, ok := seen[id]; ok {
+			t.Errorf("%d and %d have the same id", other, n)
+		}
+		seen[id] = n
+	}
+	if event.NewID(time.Time{}, "a", "b") == event.NewID(time.Time{}, "ab") {
+		t.Error("the parts of an id run into each other")
+	}
+}
+
 // The id is stored in databases, so it must never change between releases.
 func TestEntityIDIsStable(t *testing.T) {
 	const boot = "5b1c6a2e-55c1-4fd8-9a0e-2d7e0a1f9d11"

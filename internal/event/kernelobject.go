@@ -8,6 +8,14 @@ type KernelObject struct {
 
 var kernelOperations = []string{"module_file", "module_load", "bpf_program", "kexec"}
 
+// kernelOperationDocs say what each operation is, and which fields it has.
+var kernelOperationDocs = []string{
+	"the file of a module is read, to be loaded: `file.path`",
+	"a module is loaded, from a file or from memory: `kernel.name`",
+	"a BPF program is loaded: `kernel.name`, `kernel.type`",
+	"the kernel to boot next is loaded; by kexec_load(2), also unloaded: `file.path`",
+}
+
 // programTypes are in the order of enum bpf_prog_type.
 var programTypes = []string{
 	"unspec", "socket_filter", "kprobe", "sched_cls", "sched_act", "tracepoint", "xdp", "perf_event", "cgroup_skb", "cgroup_sock",

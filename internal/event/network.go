@@ -20,6 +20,13 @@ var (
 	networkTypes      = []string{"ipv4", "ipv6"}
 )
 
+// networkOperationDocs say what each operation is, and which fields it has.
+var networkOperationDocs = []string{
+	"a socket gets an address of this host: `source.*`",
+	"a socket waits for connections: `source.*`",
+	"a connection came in: `source.*`, `destination.*`",
+}
+
 // plainAddr is an address as rules and output have it: IPv4 if it is mapped into IPv6,
 // and without a zone, which is a name of this host's.
 func plainAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

@@ -132,6 +132,12 @@ func TestGapJSON(t *testing.T) {
 	golden(t, "gap.json", indented(t, sampleGap().AppendJSON(nil)))
 }
 
+func TestRepeatsJSON(t *testing.T) {
+	golden(t, "repeats-process.json", indented(t, sampleRepeats().AppendJSON(nil)))
+	golden(t, "repeats-user.json", indented(t, userRepeats().AppendJSON(nil)))
+	golden(t, "repeats-rule.json", indented(t, ruleRepeats().AppendJSON(nil)))
+}
+
 func TestText(t *testing.T) {
 	unnamed := sample()
 	unnamed.Tags, unnamed.Rule.Severity = nil, ""
@@ -147,6 +153,7 @@ func TestText(t *testing.T) {
 			sampleSetuid().AppendText, samplePtrace().AppendText, sampleMount().AppendText, sampleCapset().AppendText, allCapabilities().AppendText,
 			sampleModule().AppendText, sampleProgram().AppendText, sampleKexec().AppendText, sampleBlank().AppendText,
 			sampleGap().AppendText, whole.AppendText,
+			sampleRepeats().AppendText, userRepeats().AppendText, ruleRepeats().AppendText,
 		} {
 			out = append(append1(out, colour), '\n')
 		}
@@ -155,11 +162,12 @@ func TestText(t *testing.T) {
 }
 
 func TestAppendKeepsWhatIsThere(t *testing.T) {
-	d, g := sample(), sampleGap()
+	d, g, r := sample(), sampleGap(), sampleRepeats()
 	for name, appended := range map[string]func([]byte) []byte{
-		"detection JSON": d.AppendJSON, "gap JSON": g.AppendJSON,
+		"detection JSON": d.AppendJSON, "gap JSON": g.AppendJSON, "repeats JSON": r.AppendJSON,
 		"detection text": func(b []byte) []byte { return d.AppendText(b, false) },
 		"gap text":       func(b []byte) []byte { return g.AppendText(b, false) },
+		"repeats text":   func(b []byte) []byte { return r.AppendText(b, false) },
 	} {
 		if got := string(appended([]byte("before,"))); got != "before,"+string(appended(nil)) {
 			t.Errorf("%s: got %q", name, got)
@@ -171,7 +179,7 @@ func TestMarshalJSONIsTheSame(t *testing.T) {
 	for _, v := range []interface {
 		json.Marshaler
 		AppendJSON([]byte) []byte
-	}{sample(), sampleGap()} {
+	}{sample(), sampleGap(), sampleRepeats()} {
 		got, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)

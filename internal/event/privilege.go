@@ -19,6 +19,17 @@ type Privilege struct {
 
 var privilegeOperations = []string{"setuid", "setgid", "capset", "ptrace", "unshare", "setns", "mount"}
 
+// privilegeOperationDocs say what each operation is, and which fields it has.
+var privilegeOperationDocs = []string{
+	"user ids change: `user.changes.*`",
+	"group ids change: `user.changes.group.id`",
+	"capabilities change: `privilege.capabilities`",
+	"a process takes hold of another: `privilege.target.*`",
+	"a process leaves namespaces for new ones: `privilege.namespaces`",
+	"a process leaves namespaces for those of others: `privilege.namespaces`",
+	"a file system is mounted: `file.path`, `mount.*`",
+}
+
 // namespaces are in the order of the bits of Privilege.Namespaces.
 var namespaces = []string{"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"}
 

@@ -18,6 +18,34 @@ func sampleExit() *event.Detection {
 	return d
 }
 
+// sampleRepeats is of a window that goes on, and of a process with a name that is odd.
+func sampleRepeats() *event.Repeats {
+	d := sample()
+	at := d.Event.Time
+	return &event.Repeats{
+		ID: "019ab1c2-0000-7000-8000-000000000003", Count: 120, Total: 240,
+		First: at.Add(-58 * time.Second), Last: at, Began: at.Add(-2 * time.Minute),
+		Rule: d.Rule, State: "clipped", Tags: d.Tags, Host: d.Host,
+		Limit: event.Limit{Per: "process", Max: 5, Window: 5 * time.Minute},
+		Source: event.Source{Process: event.Process{
+			PID: 4700, StartRel: time.Second, EntityID: event.EntityID(d.Host.BootID, 4700, time.Second), Executable: "/tmp/a\n\xff",
+		}},
+	}
+}
+
+func userRepeats() *event.Repeats {
+	r := sampleRepeats()
+	r.Limit.Per, r.Count, r.Total, r.Over, r.State = "user", 1, 1, true, ""
+	r.Source = event.Source{User: event.User{ID: 1000, EffectiveID: 1000, Name: "alice"}}
+	return r
+}
+
+func ruleRepeats() *event.Repeats {
+	r := sampleRepeats()
+	r.Limit.Per, r.Over, r.Source, r.Tags, r.Host = "rule", true, event.Source{}, nil, nil
+	return r
+}
+
 // sampleClipped is of a rule whose confidence an operator has limited.
 func sampleClipped() *event.Detection {
 	d := sample()

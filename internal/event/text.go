@@ -34,11 +34,7 @@ func (d *Detection) AppendText(dst []byte, colour bool) []byte {
 	e := d.Event
 	l := line{buf: dst, colour: colour}
 	l.stamp(e.Time)
-	l.column(severityColour(d.Rule.Severity), severityLabel(d.Rule.Severity), severityWidth)
-	l.column(bold, string(appendTail(nil, d.Rule.ID))+" v"+strconv.Itoa(d.Rule.Version), ruleWidth)
-	l.column("", string(appendTail(nil, d.Rule.Name)), nameWidth)
-	l.column(cyan, d.techniques(), attackWidth)
-
+	l.rule(&d.Rule, d.Tags)
 	l.known("state", d.State)
 	l.word("pid", strconv.FormatUint(uint64(e.Process.PID), 10))
 	l.word("user", e.User.label())
@@ -55,6 +51,14 @@ func (d *Detection) AppendText(dst []byte, colour bool) []byte {
 	l.add(dim, []byte("cmd="))
 	l.buf = appendTail(l.buf, e.Process.CommandLine)
 	return l.buf
+}
+
+// rule appends the columns that say which rule, and how bad.
+func (l *line) rule(r *Rule, tags []Tag) {
+	l.column(severityColour(r.Severity), severityLabel(r.Severity), severityWidth)
+	l.column(bold, string(appendTail(nil, r.ID))+" v"+strconv.Itoa(r.Version), ruleWidth)
+	l.column("", string(appendTail(nil, r.Name)), nameWidth)
+	l.column(cyan, techniques(tags), attackWidth)
 }
 
 // ofClass appends what only the event's class has.
@@ -88,9 +92,9 @@ func (l *line) ofClass(e *Event) {
 	}
 }
 
-func (d *Detection) techniques() string {
+func techniques(tags []Tag) string {
 	var ids []string
-	for _, t := range d.Tags {
+	for _, t := range tags {
 		id := t.SubTechnique.ID
 		if id == "" {
 			id = t.Technique.ID

@@ -5,12 +5,12 @@ import "slices"
 // appendThreat writes threat.*, where tactics, techniques and sub-techniques are
 // parallel arrays of ids and names, without repeats. Which belong together is in
 // bittern.tags.
-func (d *Detection) appendThreat(w *writer) {
-	if len(d.Tags) == 0 {
+func appendThreat(w *writer, tags []Tag) {
+	if len(tags) == 0 {
 		return
 	}
 	var tactics, techniques, subs refs
-	for _, t := range d.Tags {
+	for _, t := range tags {
 		tactics.add(t.Tactic)
 		techniques.add(t.Technique)
 		subs.add(t.SubTechnique)
@@ -45,13 +45,13 @@ func (r *refs) write(w *writer) {
 	w.texts("name", r.names)
 }
 
-func (d *Detection) appendTags(w *writer) {
-	if len(d.Tags) == 0 {
+func appendTags(w *writer, tags []Tag) {
+	if len(tags) == 0 {
 		return
 	}
 	w.key("tags")
 	w.buf = append(w.buf, '[')
-	for _, t := range d.Tags {
+	for _, t := range tags {
 		w.comma()
 		w.buf = append(w.buf, '{')
 		w.text("tactic", t.Tactic.ID)

@@ -196,6 +196,16 @@ func (e *Event) SetNumber(f Field, value uint64) error {
 	return nil
 }
 
+// Holds reports whether a number field, or a boolean one, can have the value.
+func (f Field) Holds(value uint64) bool {
+	var e Event
+	if err := e.SetNumber(f, value); err != nil {
+		return false
+	}
+	back, ok := e.Number(f)
+	return ok && back == value
+}
+
 func setArgs(p *Process, args []string, commandLine string) {
 	p.Args, p.ArgsCount, p.CommandLine = args, uint32(len(args)), commandLine
 }

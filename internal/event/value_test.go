@@ -180,6 +180,9 @@ func TestFieldsAndClassesAreFoundByName(t *testing.T) {
 		if len(info.Classes) == 0 || info.Doc == "" {
 			t.Errorf("field %s has %d classes and is described as %q", info.Name, len(info.Classes), info.Doc)
 		}
+		if n := len(info.ValueDocs); n != 0 && n != len(info.Values) {
+			t.Errorf("field %s has %d values, and %d descriptions of them", info.Name, len(info.Values), n)
+		}
 	}
 	for _, c := range event.Classes() {
 		for _, name := range []string{c.Info().Name, c.Info().Alias} {

@@ -30,7 +30,7 @@ const (
 // burst takes few reads. A record has at most 16 + 256 bytes.
 const bufferBytes = 64 << 10
 
-// Watcher is one inotify instance. Close may be called at any time by any
+// Watcher is one inotify instance. Close and Wake may be called at any time by any
 // goroutine; of the other methods, one at a time.
 type Watcher struct {
 	// file is nonblocking and so belongs to the runtime's poller: a Read that
@@ -42,6 +42,7 @@ type Watcher struct {
 
 	removed map[Watch]struct{} // removed by Remove; IN_IGNORED is still to come
 	closed  atomic.Bool
+	woken   atomic.Bool // by Wake, and no Read has returned since
 }
 
 // New makes an inotify instance. If the user has too many, the error is a
@@ -91,16 +92,26 @@ func (w *Watcher) Remove(watch Watch) error {
 }
 
 // Read waits for events until the deadline; the zero time means forever. It
-// returns os.ErrDeadlineExceeded after the deadline and os.ErrClosed after Close.
+// returns os.ErrDeadlineExceeded after the deadline, or Wake, and os.ErrClosed after Close.
 func (w *Watcher) Read(deadline time.Time) (Batch, error) {
 	if err := w.file.SetReadDeadline(deadline); err != nil {
 		return Batch{}, fmt.Errorf("setting deadline of inotify: %w", w.orClosed(err))
+	}
+	if w.woken.Swap(false) { // after the deadline was set, which Wake sets as well
+		return Batch{}, fmt.Errorf("reading inotify: %w", os.ErrDeadlineExceeded)
 	}
 	n, err := w.file.Read(w.buf)
 	if err != nil {
 		return Batch{}, fmt.Errorf("reading inotify: %w", err)
 	}
 	return w.batch(n)
+}
+
+// Wake has the Read that waits, or else the next one, return as after its deadline.
+// A Read that follows may return so as well.
+func (w *Watcher) Wake() {
+	w.woken.Store(true)
+	_ = w.file.SetReadDeadline(time.Unix(1, 0)) // it fails after Close only, which wakes as well
 }
 
 // TryRead returns the events that are there already, without waiting; an empty

@@ -292,3 +292,24 @@ func TestNoDescriptorIsLeaked(t *testing.T) {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
+
+// TestWake wakes reads that wait, and such as are about to.
+func TestWake(t *testing.T) {
+	w := open(t)
+	for range 100 {
+		read := make(chan error)
+		go func() {
+			_, err := w.Read(time.Time{})
+			read <- err
+		}()
+		w.Wake()
+		select {
+		case err := <-read:
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("got %v, want %v", err, os.ErrDeadlineExceeded)
+			}
+		case <-time.After(patience):
+			t.Fatal("the read still waits")
+		}
+	}
+}

@@ -41,6 +41,12 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// Bounds of sizes that are settings of the agent.
+const (
+	LeastSlots, MostSlots         = 32, maxSlots
+	LeastRingBytes, MostRingBytes = 4096, 1 << 30
+)
+
 // Validate fills in the defaults and reports sizes that can't work.
 func (c *Config) Validate() error {
 	if c.Log == nil {
@@ -54,12 +60,12 @@ func (c *Config) Validate() error {
 		value                 *int
 		fallback, least, most int
 	}{
-		{"slots", &c.Slots, 8192, 32, maxSlots},
+		{"slots", &c.Slots, 8192, LeastSlots, MostSlots},
 		{"keys", &c.Keys, 32768, 64, 1 << 24},
 		{"cells", &c.Cells, 1 << 18, 64, 1 << 26},
 		{"processes", &c.Processes, 32768, 64, 1 << 22},
 		{"images", &c.Images, 8192, 64, 1 << 22},
-		{"ring bytes", &c.RingBytes, 1 << 20, 4096, 1 << 30},
+		{"ring bytes", &c.RingBytes, 1 << 20, LeastRingBytes, MostRingBytes},
 	} {
 		if *s.value == 0 {
 			*s.value = s.fallback

@@ -117,7 +117,7 @@ func reported(class event.Class, reason LossReason) int { return announced(class
 
 // newInstance makes that of a new agent. It owns the maps from now on.
 func newInstance(matches, counters *ebpf.Map) (_ *Instance, err error) {
-	i := &Instance{ID: fmt.Sprintf("%016x", time.Since(bootTime())), versions: newVersions(), records: ownRecords}
+	i := &Instance{ID: instanceID(Uptime()), versions: newVersions(), records: ownRecords}
 	defer func() {
 		if err != nil {
 			i.close()
@@ -137,6 +137,9 @@ func newInstance(matches, counters *ebpf.Map) (_ *Instance, err error) {
 	}
 	return i, i.open()
 }
+
+// instanceID names an instance by when it was made, so that names sort as the instances do.
+func instanceID(at time.Duration) string { return fmt.Sprintf("%016x", at.Nanoseconds()) }
 
 // mmapable is BPF_F_MMAPABLE.
 const mmapable = 1 << 10

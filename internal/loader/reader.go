@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,25 @@ type Reader struct {
 	own       *Instance
 	inherited []*Instance // oldest first; read before our own
 	decoder   decoder
+	idle      atomic.Bool
 }
 
-// Next waits for the next match. The record before it is given back to the kernel
-// only now, so the caller must be done with that one. After Close of the kernel it
+// Release gives the last match back to the kernel: the caller is done with it, and no agent after us
+// will read it again.
+func (r *Reader) Release() {
+	from := r.own
+	if len(r.inherited) > 0 {
+		from = r.inherited[0]
+	}
+	from.ring.release()
+}
+
+// Idle reports whether all that the kernel had handed over was read and given back, also that of the agents
+// before us. Any goroutine may ask.
+func (r *Reader) Idle() bool { return r.idle.Load() }
+
+// Next waits for the next match. The record before it is given back to the kernel at the latest
+// now, so the caller must be done with that one. After Close of the kernel it
 // returns what the ring still holds, and then os.ErrClosed. A *DecodeError concerns
 // one record; the next call goes on behind it.
 func (r *Reader) Next() (Match, error) {
@@ -59,7 +75,10 @@ func (r *Reader) Next() (Match, error) {
 		if closed {
 			return Match{}, os.ErrClosed
 		}
-		if err := r.own.ring.wait(); errors.Is(err, os.ErrClosed) {
+		r.idle.Store(true)
+		err := r.own.ring.wait()
+		r.idle.Store(false)
+		if errors.Is(err, os.ErrClosed) {
 			closed = true // one more look
 		} else if err != nil {
 			return Match{}, err
@@ -95,11 +114,13 @@ func (r *Reader) match(from *Instance, raw []byte) (m Match, err error) {
 
 // bootTime returns the wall clock time at which the boot clock was zero, as the
 // two clocks stand now.
-func bootTime() time.Time {
+func bootTime() time.Time { return time.Now().Add(-Uptime()) }
+
+// Uptime returns the time since boot, as events have it.
+func Uptime() time.Duration {
 	var up unix.Timespec
-	now := time.Now()
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
-		return now // since 2.6.39 there is no such case
+		return 0 // since 2.6.39 there is no such case
 	}
-	return now.Add(-time.Duration(up.Nano()))
+	return time.Duration(up.Nano())
 }

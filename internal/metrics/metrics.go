@@ -23,6 +23,15 @@ const (
 	Refused  Result = "refused"  // the kernel has no room or no hook
 )
 
+// Overflow is what became of a source that found no room among those that limits count apart.
+type Overflow string
+
+// The overflows.
+const (
+	Forgotten Overflow = "forgotten" // another source's window was given up for it, which had held nothing back
+	Unlimited Overflow = "unlimited" // the detection was written, whatever the limit
+)
+
 // Set is what the agent counts as it goes. See New; a nil Set counts nothing.
 type Set struct {
 	registry *prometheus.Registry
@@ -31,8 +40,13 @@ type Set struct {
 	lastSuccess prometheus.Gauge
 	editToLive  prometheus.Histogram
 	detections  *prometheus.CounterVec
+	repeats     *prometheus.CounterVec
+	windows     prometheus.Gauge
+	overflows   *prometheus.CounterVec
 	prefiltered prometheus.Counter
 	lost        *prometheus.CounterVec
+	configRight prometheus.Gauge
+	configTime  prometheus.Gauge
 }
 
 // New makes a set of an agent of that version, with nothing counted yet.
@@ -56,6 +70,18 @@ func New(version string) *Set {
 			Namespace: namespace, Name: "rule_detections_total",
 			Help: "Detections, by rule. A rule without any has no series.",
 		}, []string{"rule_id"}),
+		repeats: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "rule_repeats_total",
+			Help: "Detections that a rule's limit has held back: counted, and told together. A rule without any has no series.",
+		}, []string{"rule_id"}),
+		windows: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "limit_windows",
+			Help: "Windows of limits that are open: one for each rule version and source.",
+		}),
+		overflows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "limit_overflows_total",
+			Help: "How often a source found no room among those that limits count apart, so that more was written.",
+		}, []string{"outcome"}),
 		prefiltered: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "prefiltered_total",
 			Help: "Pairs of event and rule that the kernel let pass, and the exact matcher did not.",
@@ -64,6 +90,14 @@ func New(version string) *Set {
 			Namespace: namespace, Name: "lost_records_total",
 			Help: "Records that never became detections, by class and reason; each is in a gap record as well.",
 		}, []string{"class", "reason"}),
+		configRight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "config_last_reload_successful",
+			Help: "1 if the configuration was right when it was read last, else 0: then what was in force still is.",
+		}),
+		configTime: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "config_last_reload_success_timestamp_seconds",
+			Help: "When the configuration was read last and was right.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info",
@@ -74,7 +108,10 @@ func New(version string) *Set {
 	for _, r := range []Result{Live, Deleted, Rejected, Refused} {
 		s.changes.WithLabelValues(string(r)) // a rate needs the zero
 	}
-	s.registry.MustRegister(build, s.changes, s.lastSuccess, s.editToLive, s.detections, s.prefiltered, s.lost,
+	for _, o := range []Overflow{Forgotten, Unlimited} {
+		s.overflows.WithLabelValues(string(o))
+	}
+	s.registry.MustRegister(build, s.changes, s.lastSuccess, s.editToLive, s.detections, s.repeats, s.windows, s.overflows, s.prefiltered, s.lost, s.configRight, s.configTime,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
@@ -84,6 +121,19 @@ func (s *Set) Loaded() {
 	if s != nil {
 		s.lastSuccess.SetToCurrentTime()
 	}
+}
+
+// Configured says that the configuration was read, and whether it was right.
+func (s *Set) Configured(right bool) {
+	if s == nil {
+		return
+	}
+	if !right {
+		s.configRight.Set(0)
+		return
+	}
+	s.configRight.Set(1)
+	s.configTime.SetToCurrentTime()
 }
 
 // Changed counts a change of a rule. after is how long it took, 0 if that is not known.
@@ -108,10 +158,32 @@ func (s *Set) Detected(ruleID string) {
 	}
 }
 
+// Repeated counts a detection that was held back.
+func (s *Set) Repeated(ruleID string) {
+	if s != nil {
+		s.repeats.WithLabelValues(ruleID).Inc()
+	}
+}
+
+// LimitWindows says how many windows of limits are open.
+func (s *Set) LimitWindows(n int) {
+	if s != nil {
+		s.windows.Set(float64(n))
+	}
+}
+
+// Overflowed counts a source that found no room.
+func (s *Set) Overflowed(outcome Overflow) {
+	if s != nil {
+		s.overflows.WithLabelValues(string(outcome)).Inc()
+	}
+}
+
 // Forget ends the series of a rule that is deleted.
 func (s *Set) Forget(ruleID string) {
 	if s != nil {
 		s.detections.DeleteLabelValues(ruleID)
+		s.repeats.DeleteLabelValues(ruleID)
 	}
 }
 

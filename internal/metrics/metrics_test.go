@@ -51,9 +51,15 @@ func counted(t *testing.T, c counts) *Set {
 	s.Changed(Rejected, time.Millisecond)
 	s.Detected("R1")
 	s.Detected("R2")
+	s.Repeated("R1")
+	s.Repeated("R2")
+	s.LimitWindows(12)
+	s.Overflowed(Unlimited)
 	s.Forget("R2")
 	s.Lost("file_open", "ring_full", 3)
 	s.Prefiltered()
+	s.Configured(true)
+	s.Configured(false)
 	return s
 }
 
@@ -75,6 +81,8 @@ func TestMetrics(t *testing.T) {
 		`bittern_rule_edit_to_live_seconds_count 1`,
 		`bittern_rule_detections_total{rule_id="R1"} 1`,
 		`bittern_prefiltered_total 1`,
+		`bittern_config_last_reload_successful 0`,
+		`bittern_config_last_reload_success_timestamp_seconds 1.`,
 		`bittern_lost_records_total{class="file_open",reason="ring_full"} 3`,
 		`bittern_events_total{class="file_open"} 10`,
 		`bittern_kernel_lost_events_total{class="file_open",reason="busy"} 4`,

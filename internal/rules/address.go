@@ -35,7 +35,7 @@ func (r *reader) noValue(f event.Field, n *yaml.Node) {
 	case last < few:
 		hint = fmt.Sprintf("%s is %s or %s", f, strings.Join(values[:last], ", "), values[last])
 	case hint == "":
-		hint = "the values are listed in docs/rules.md"
+		hint = "the values are listed in docs/reference.md"
 	}
 	r.errorf(n, hint, "%s can't be %q", f, clip(n.Value))
 }

@@ -234,3 +234,6 @@ func (p *conditionParser) quantifier(all bool) (expr, bool) {
 	}
 	return disjunction(operands), true
 }
+
+// ConditionWords lists the words of conditions.
+func ConditionWords() []string { return conditionWords }

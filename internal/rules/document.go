@@ -12,16 +12,10 @@ import (
 	"bittern/internal/event"
 )
 
-// keys of a rule, in the order in which the reference lists them.
-var keys = []string{
-	"rule_id", "rule_version", "name", "description", "applies_to", "match", "exceptions", "emits", "evidence_fields", "tests",
-	"severity", "author", "date", "references", "falsepositives", "tags", "last_reviewed", "next_review",
-}
-
 // otherKeys are names that other rule forms use for keys of ours.
 var otherKeys = map[string]string{
 	"id": "rule_id", "title": "name", "version": "rule_version", "level": "severity", "modified": "last_reviewed",
-	"attack": "emits", "condition": "match", "fields": "evidence_fields",
+	"attack": "emits", "condition": "match", "fields": "evidence_fields", "threshold": "limit", "throttle": "limit",
 }
 
 var (
@@ -74,6 +68,7 @@ func (r *reader) readRule(n *yaml.Node, seen map[string]int) *Rule {
 	if r.sigma(root) {
 		return nil
 	}
+	keys := keyNames(ruleKeys)
 	given := make(map[string]*yaml.Node, len(root))
 	for _, e := range root {
 		switch {
@@ -109,6 +104,9 @@ func (r *reader) readRule(n *yaml.Node, seen map[string]int) *Rule {
 	}
 	if v := given["evidence_fields"]; v != nil {
 		rule.EvidenceFields = r.evidence(v, rule.AppliesTo)
+	}
+	if v := given["limit"]; v != nil {
+		rule.Limit = r.limit(v)
 	}
 	rule.Metadata = r.metadata(given)
 	if v := given["tests"]; v != nil {
@@ -176,21 +174,24 @@ func (r *reader) unique(n *yaml.Node, id string, seen map[string]int) {
 	seen[id] = n.Line
 }
 
-func (r *reader) version(n *yaml.Node) int {
+func (r *reader) version(n *yaml.Node) int { return r.positive(n, "rule_version", "3") }
+
+// positive returns a whole number that is at least 1. example is one to write.
+func (r *reader) positive(n *yaml.Node, what, example string) int {
 	const want = "a whole number from 1 to 2147483647"
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" {
 		hint := ""
 		if isString(n) {
-			hint = "write it without quotes, for example 3"
+			hint = "write it without quotes, for example " + example
 		}
-		r.wrongType(n, "rule_version", want, hint)
+		r.wrongType(n, what, want, hint)
 		return 0
 	}
-	version, err := strconv.ParseInt(n.Value, 10, 32)
-	if err != nil || version < 1 || !wholeNumber.MatchString(n.Value) {
-		r.wrongType(n, "rule_version", want, "")
+	count, err := strconv.ParseInt(n.Value, 10, 32)
+	if err != nil || count < 1 || !wholeNumber.MatchString(n.Value) {
+		r.wrongType(n, what, want, "")
 	}
-	return int(version)
+	return int(count)
 }
 
 func (r *reader) classes(n *yaml.Node) []event.Class {

@@ -22,8 +22,6 @@ var (
 	subTechniqueID = attackID{"sub_technique_id", regexp.MustCompile(`^T\d{4}\.\d{3}$`), "T1059.004"}
 )
 
-var emitKeys = []string{"tactic", "technique_id", "sub_technique_id", "confidence"}
-
 // emits reads the ATT&CK tags of a rule.
 func (r *reader) emits(n *yaml.Node) []Emit {
 	items, ok := r.list(n, "emits", "of ATT&CK tags")
@@ -56,7 +54,7 @@ func (r *reader) emit(n *yaml.Node, entries []entry) Emit {
 		case "confidence":
 			emit.Confidence = r.confidence(e.value)
 		default:
-			r.errorf(e.key, didYouMean(e.name, emitKeys), "unknown key %q in an entry of emits", clip(e.name))
+			r.errorf(e.key, didYouMean(e.name, keyNames(emitKeys)), "unknown key %q in an entry of emits", clip(e.name))
 		}
 	}
 	r.required(n, given, tacticID.key, "for example "+tacticID.want)

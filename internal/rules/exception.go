@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -48,11 +49,11 @@ func (r *reader) exception(n *yaml.Node, classes []event.Class) (x Exception, e 
 		return x, nil, false
 	}
 	x.Pos = r.pos(n)
-	known := []string{"name", "reason", "match"}
 	given := make(map[string]*yaml.Node, len(entries))
 	for _, entry := range entries {
-		switch entry.name {
-		case "name", "reason", "match":
+		known := keyNames(exceptionKeys)
+		switch {
+		case slices.Contains(known, entry.name):
 			given[entry.name] = entry.value
 		default:
 			hint := didYouMean(entry.name, known)

@@ -8,6 +8,9 @@ import (
 // few is how many words a hint lists.
 const few = 12
 
+// DidYouMean is the hint for a word that is not among those known, for files that are no rules.
+func DidYouMean(unknown string, known []string) string { return didYouMean(unknown, known) }
+
 // didYouMean returns a hint that names the known word closest to an unknown one,
 // or lists them all if none is close; there may be too many to list.
 func didYouMean(unknown string, known []string) string {

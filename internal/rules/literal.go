@@ -11,8 +11,6 @@ import (
 	"bittern/internal/event"
 )
 
-var modifiers = []string{"contains", "startswith", "endswith", "re", "cidr", "all", "cased", "nocase"}
-
 // otherFields are names that other rule forms use for fields of ours.
 var otherFields = map[string]event.Field{
 	"Image":             event.ProcessExecutable,
@@ -67,7 +65,7 @@ func (r *reader) field(n *yaml.Node, name string, classes []event.Class) (event.
 				known = append(known, info.Alias)
 			}
 		}
-		hint := "the fields are listed in docs/rules.md"
+		hint := "the fields are listed in docs/reference.md"
 		if best := closest(name, known); best != "" {
 			hint = fmt.Sprintf("did you mean %s?", best)
 		}
@@ -108,9 +106,10 @@ func (r *reader) comparison(e entry, classes []event.Class) (*comparison, bool) 
 	}
 	given := strings.Split(rest, "|")
 	for i, modifier := range given {
+		info, known := modifierNamed(modifier)
 		switch {
-		case !slices.Contains(modifiers, modifier):
-			r.errorf(e.key, didYouMean(modifier, modifiers), "unknown modifier %q", clip(modifier))
+		case !known:
+			r.errorf(e.key, didYouMean(modifier, modifierNames()), "unknown modifier %q", clip(modifier))
 			return nil, false
 		case slices.Contains(given[:i], modifier):
 			r.errorf(e.key, "", "modifier %s is given twice", modifier)
@@ -119,23 +118,19 @@ func (r *reader) comparison(e entry, classes []event.Class) (*comparison, bool) 
 			r.errorf(e.key, fmt.Sprintf("write %s alone; a list of values means any of them", field),
 				"modifier %s needs a string field, and %s is a %s", modifier, field, field.Info().Kind)
 			return nil, false
-		case modifier == "cidr" && !field.Info().Address:
+		case info.Address && !field.Info().Address:
 			r.errorf(e.key, addressFields(), "modifier cidr needs a field that is an IP address, and %s is not", field)
 			return nil, false
 		}
-		switch modifier {
-		case "all":
-			c.all = true
-		case "nocase":
-			c.fold = true
-		case "cased": // the default
-		default:
-			if c.how != "" {
-				r.errorf(e.key, "use two keys to ask for both", "modifiers %s and %s exclude each other", c.how, modifier)
-				return nil, false
-			}
+		if info.Way && c.how != "" {
+			r.errorf(e.key, "use two keys to ask for both", "modifiers %s and %s exclude each other", c.how, modifier)
+			return nil, false
+		}
+		if info.Way {
 			c.how = modifier
 		}
+		c.all = c.all || modifier == "all"
+		c.fold = c.fold || modifier == "nocase" // cased is the default
 	}
 	if c.fold && slices.Contains(given, "cased") {
 		r.errorf(e.key, "cased is the default", "modifiers cased and nocase exclude each other")
@@ -210,7 +205,7 @@ func (r *reader) number(l *literal, n *yaml.Node, what string) expr {
 	if !ok {
 		return nil
 	}
-	if !holdsNumber(l.field, value) {
+	if !l.field.Holds(value) {
 		message := "%s can't be as large as %d"
 		if value == 0 {
 			message = "%s is never %d"
@@ -231,16 +226,6 @@ func (r *reader) count(n *yaml.Node, what string) (uint64, bool) {
 	}
 	r.wrongType(n, what, "a whole number", "write decimal digits only, for example 1000")
 	return 0, false
-}
-
-// holdsNumber reports whether the field is wide enough for the value.
-func holdsNumber(f event.Field, value uint64) bool {
-	var ev event.Event
-	if err := ev.SetNumber(f, value); err != nil {
-		return false
-	}
-	back, ok := ev.Number(f)
-	return ok && back == value
 }
 
 // wildcards compiles a value that may have wildcards, to the simplest operator.

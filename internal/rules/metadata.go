@@ -30,7 +30,7 @@ func (r *reader) metadata(given map[string]*yaml.Node) Metadata {
 }
 
 func (r *reader) severity(n *yaml.Node) Severity {
-	known := []string{string(Informational), string(Low), string(Medium), string(High), string(Critical)}
+	known := severityNames()
 	s, ok := r.text(n, "severity", maxName)
 	if ok && !slices.Contains(known, s) {
 		r.errorf(n, didYouMean(s, known), "unknown severity %q", clip(s))
@@ -47,4 +47,12 @@ func (r *reader) date(n *yaml.Node, key string) string {
 		r.errorf(n, "write it as 2026-01-31", "%s %q is not a date", key, clip(s))
 	}
 	return s
+}
+
+func severityNames() []string {
+	var names []string
+	for _, s := range Severities() {
+		names = append(names, string(s))
+	}
+	return names
 }

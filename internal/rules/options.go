@@ -43,6 +43,7 @@ const (
 	maxCondition    = 4 << 10
 	maxParentheses  = 64
 	maxInstructions = 4096 // of a compiled regular expression
+	maxRepetitions  = 1000 // of package regexp/syntax
 	maxID           = 64
 	maxName         = 256
 )

@@ -46,7 +46,7 @@ func regexpHint(err *syntax.Error) string {
 	case syntax.ErrInvalidEscape:
 		return `patterns have Go's RE2 syntax, without back-references; a literal backslash is \\`
 	case syntax.ErrInvalidRepeatSize:
-		return "the least comes before the most, and at most 1000, all repetitions around it multiplied"
+		return fmt.Sprintf("the least comes before the most, and at most %d, all repetitions around it multiplied", maxRepetitions)
 	case syntax.ErrMissingRepeatArgument:
 		return `a pattern is a regular expression and no wildcard: for any text write .*`
 	}

@@ -23,6 +23,7 @@ type Rule struct {
 	EvidenceFields []event.Field
 	// Exceptions are a part of the match already.
 	Exceptions []Exception
+	Limit      *Limit // nil if each detection is written
 	Metadata   Metadata
 	Tests      []Test
 
@@ -62,6 +63,9 @@ const (
 	High          Severity = "high"
 	Critical      Severity = "critical"
 )
+
+// Severities lists the severities, from least to most.
+func Severities() []Severity { return []Severity{Informational, Low, Medium, High, Critical} }
 
 // Emit is one MITRE ATT&CK tag that a rule puts on its detections.
 type Emit struct {

@@ -52,6 +52,11 @@ var syntaxHints = map[string]string{
 	"could not find expected ':'":                           "a key needs a colon, and its value starts in the same line or is indented below it",
 }
 
+// SyntaxProblem turns an error of yaml.v3 into a problem with a useful position, for files that are no rules.
+func SyntaxProblem(path string, data []byte, err error) Problem {
+	return syntaxProblem(path, data, err)
+}
+
 // syntaxProblem turns an error of yaml.v3 into a problem with a useful position.
 func syntaxProblem(path string, data []byte, err error) Problem {
 	m := yamlLine.FindStringSubmatch(err.Error())

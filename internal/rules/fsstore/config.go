@@ -59,6 +59,7 @@ type watcher interface {
 	Remove(watch inotify.Watch) error
 	Read(deadline time.Time) (inotify.Batch, error)
 	TryRead() (inotify.Batch, error)
+	Wake()
 	Close() error
 }
 

@@ -70,7 +70,7 @@ func (l *loop) begin() error {
 		return watchError(l.cfg.Dir, err)
 	}
 	l.ready = true
-	l.patrol = newPatrol(l.cfg.Rescan, time.Now())
+	l.pacePatrol(time.Now())
 	l.log.Info("watching rules directory", "dir", l.cfg.Dir, "rules", len(l.store.Load()))
 	if exists(l.root.dir, HoldName) {
 		l.take(newDirty(time.Now()))
@@ -90,7 +90,7 @@ func (l *loop) watch() error {
 	}
 	last := l.root
 	l.w, l.root = w, newRoot(l.path, w)
-	l.root.sub = ListsName
+	l.root.watchBelow(ListsName)
 	l.ahead, l.failed, l.redo = nil, nil, nil
 	if last != nil {
 		l.root.at = last.at

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"bittern/internal/inotify"
 	"bittern/internal/rules/storetest"
 )
 
@@ -69,5 +71,49 @@ func TestPace(t *testing.T) {
 		if step, batch := pace(c.interval, c.files); step != c.step || batch != c.batch {
 			t.Errorf("%v, %d files: %d files each %v, want %d each %v", c.interval, c.files, batch, step, c.batch, c.step)
 		}
+	}
+}
+
+// woken is a watcher that counts how often it is woken: in /tmp others' files wake it as well.
+type woken struct {
+	*inotify.Watcher
+	times atomic.Int32
+}
+
+func (w *woken) Wake() {
+	w.times.Add(1)
+	w.Watcher.Wake()
+}
+
+// TestRescanIsChangedWhileItRuns turns it on in a store that waits for events only, and off again.
+func TestRescanIsChangedWhileItRuns(t *testing.T) {
+	cfg := config(t.TempDir(), time.Minute)
+	outside := filepath.Join(t.TempDir(), "a.yml")
+	must(t, os.WriteFile(outside, []byte(storetest.Text("R1", 1)), 0o600))
+	must(t, os.Link(outside, filepath.Join(cfg.Dir, "a.yml")))
+	w := &woken{}
+	cfg.newWatcher = func() (_ watcher, err error) {
+		w.Watcher, err = inotify.New()
+		return w, err
+	}
+	f := openStore(t, cfg)
+	sub := f.Changes()
+	must(t, os.WriteFile(outside, []byte(storetest.Text("R1", 2)), 0o600))
+	must(t, f.SetRescan(time.Millisecond))
+	if n := w.times.Load(); n != 1 {
+		t.Errorf("the store was woken %d times, want once", n)
+	}
+	storetest.Expect(t, sub, "definition R1 v2")
+	must(t, f.SetRescan(0))
+	if err := f.SetRescan(-1); err == nil {
+		t.Error("a negative time is accepted")
+	}
+	f.Put(t, "b.yml", storetest.Text("R2", 1))
+	storetest.Expect(t, sub, "definition R2 v1")
+	rounds := f.Stats().Rescans
+	f.Put(t, "b.yml", storetest.Text("R2", 2))
+	storetest.Expect(t, sub, "definition R2 v2")
+	if now := f.Stats().Rescans; now != rounds {
+		t.Errorf("%d rounds, then %d: it still goes on", rounds, now)
 	}
 }

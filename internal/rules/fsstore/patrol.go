@@ -64,6 +64,33 @@ func pace(interval time.Duration, files int) (step time.Duration, batch int) {
 	return step, int((time.Duration(files)*step + interval - 1) / interval)
 }
 
+// SetRescan changes how long it takes to read all files once more, see Config.Rescan; 0 for never. A round that is
+// going on ends.
+func (s *Store) SetRescan(interval time.Duration) error {
+	cfg := s.cfg
+	cfg.Rescan = interval
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	s.rescan.Store(int64(interval))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.w != nil {
+		s.w.Wake() // it may wait for longer than that
+	}
+	return nil
+}
+
+// pacePatrol takes in what SetRescan has said.
+func (l *loop) pacePatrol(now time.Time) {
+	interval := time.Duration(l.store.rescan.Load())
+	switch {
+	case l.patrol == nil && interval == 0, l.patrol != nil && l.patrol.interval == interval:
+	default:
+		l.patrol = newPatrol(interval, now)
+	}
+}
+
 // Stats counts what the rescan did.
 type Stats struct {
 	Rescans uint64 // rounds: each reads all files once
@@ -79,6 +106,7 @@ func (s *Store) Stats() Stats {
 
 // step does what the patrol has to do by now.
 func (l *loop) step(now time.Time) error {
+	l.pacePatrol(now)
 	p := l.patrol
 	if p == nil || now.Before(p.due) {
 		return nil

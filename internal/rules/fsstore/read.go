@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bittern/internal/inotify/pathwatch"
 	"bittern/internal/rules"
 )
 
@@ -80,10 +81,10 @@ func readTarget(dir int, name string, maxBytes int64, careful bool, st *unix.Sta
 	}
 	defer unix.Close(fd)
 	if careful {
-		switch writers(fd) {
-		case someWriter:
+		switch pathwatch.WritersOf(fd) {
+		case pathwatch.SomeWriter:
 			return reading{state: open}
-		case unknownWriters:
+		case pathwatch.UnknownWriters:
 			// A further name for a file that exists is not one that is being made.
 			if st.Nlink < 2 {
 				return reading{state: open}
@@ -167,31 +168,6 @@ func (r reading) problem(path string) *rules.Problem {
 	return &rules.Problem{Pos: rules.Position{File: path}, Message: r.message, Hint: r.hint}
 }
 
-type writerState uint8
-
-const (
-	noWriter writerState = iota + 1
-	someWriter
-	unknownWriters
-)
-
-// writers reports whether somebody has the file of a descriptor open for
-// writing: the kernel grants a read lease only if not. The lease is given back
-// at once; whoever opens the file for writing meanwhile waits that long. Some
-// file systems have no leases, and others' files need CAP_LEASE.
-func writers(fd int) writerState {
-	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
-	switch {
-	case err == nil:
-		// Closing the descriptor would end the lease as well.
-		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
-		return noWriter
-	case errors.Is(err, unix.EAGAIN):
-		return someWriter
-	}
-	return unknownWriters
-}
-
 // settled reports whether nobody has the file open for writing, and it still is
 // what it was when it was read. Without leases, the second alone must do, unless
 // strictly.
@@ -201,7 +177,7 @@ func settled(dir int, name string, read stamp, strictly bool) bool {
 		return false // the next look finds out why
 	}
 	defer unix.Close(fd)
-	if found := writers(fd); found == someWriter || strictly && found == unknownWriters {
+	if found := pathwatch.WritersOf(fd); found == pathwatch.SomeWriter || strictly && found == pathwatch.UnknownWriters {
 		return false
 	}
 	// Asked second: a writer that closed it before the first question has
@@ -222,7 +198,7 @@ func linksOf(dir int, name string) []string {
 	var through []string
 	prefix := name[:strings.LastIndexByte(name, '/')+1]
 	buf := make([]byte, unix.PathMax)
-	for range maxLinks {
+	for range pathwatch.MaxLinks {
 		n, err := unix.Readlinkat(dir, name, buf)
 		if err != nil {
 			return through

@@ -7,15 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"bittern/internal/inotify"
+	"bittern/internal/inotify/pathwatch"
 )
-
-// maxLinks is how many symbolic links a path may lead through, as in the kernel.
-const maxLinks = 40
 
 // root watches the rules directory, and every directory on the way to it: that
 // of each name in its path, and in the paths of symbolic links there. Whichever
@@ -28,25 +25,14 @@ const maxLinks = 40
 type root struct {
 	path string // absolute
 	w    watcher
-
-	// sub names a directory in it that is watched as well, whenever there is one; "" for none.
-	sub string
+	way  *pathwatch.Way
 
 	there bool // there is a directory, and it is watched
 	at    place
-	below below
 	watch inotify.Watch // of the directory; valid if there
 	dir   int           // descriptor of the directory; -1 unless it is entered
-	// names are, for each watched directory on the way, the names that matter.
-	// The rules directory can be one of them.
-	names map[inotify.Watch]map[string]bool
-}
 
-// below is what is known of the directory that root.sub names.
-type below struct {
-	there bool // there is one, and it is watched
-	at    place
-	watch inotify.Watch
+	below *below // nil for none
 }
 
 // place identifies a directory, and the mount by which the path leads there.
@@ -64,119 +50,39 @@ func placeOf(dir int) (place, error) {
 }
 
 func newRoot(path string, w watcher) *root {
-	return &root{path: path, w: w, dir: -1, names: map[inotify.Watch]map[string]bool{}}
+	return &root{path: path, w: w, dir: -1, way: pathwatch.NewWay(path, w)}
 }
 
 // errGone says that the rules directory is not there at present.
 var errGone = errors.New("rules directory is gone")
 
-// arm resolves the path anew and watches what it leads to. Each directory is
-// watched before its entry is looked up, so that a change after the look makes
-// an event. It returns an error that wraps errGone if the directory is not
-// there; what there is of the way is watched all the same.
+// arm resolves the path anew and watches what it leads to. It returns an error that wraps
+// errGone if the directory is not there; what there is of the way is watched all the same.
 func (r *root) arm() error {
-	names := map[inotify.Watch]map[string]bool{}
+	old := r.watches()
 	dir, watch := -1, inotify.Watch(0)
-	at, err := r.resolve("/", split(r.path), names, inotify.Names)
+	at, err := r.way.Walk()
+	below, belowErr := r.below.walk()
 	if err == nil {
 		dir, watch, err = r.open(at)
 	}
-	old := r.watches()
 	r.leave()
-	r.dir, r.watch, r.names, r.below = dir, watch, names, below{}
+	r.dir, r.watch = dir, watch
 	if err == nil {
 		r.at, err = placeOf(dir)
 	}
-	if err == nil && r.sub != "" {
-		r.below, err = r.armBelow(at, names)
+	if err == nil {
+		err = belowErr
+	}
+	if err == nil {
+		err = r.below.arm(below, dir)
 	}
 	r.there = err == nil
-	now := r.watches()
-	for w := range old {
-		if !now[w] {
-			// It fails if the directory is gone, and the watch with it.
-			_ = r.w.Remove(w)
-		}
+	r.way.Release(old, r.watches())
+	if err != nil && pathwatch.Gone(err) {
+		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	return err
-}
-
-// armBelow watches the directory that sub names, in the one at a path without symbolic links.
-// That there is none is no error: its name is watched.
-func (r *root) armBelow(at string, names map[inotify.Watch]map[string]bool) (below, error) {
-	// The rules directory is on the way to it, and must not lose events by that.
-	path, err := r.resolve(at, []string{r.sub}, names, inotify.Names|unix.IN_MASK_ADD)
-	var b below
-	if err == nil {
-		b.watch, err = r.w.AddDir(path, inotify.Entries|unix.IN_MASK_ADD)
-		err = goneOr(err)
-	}
-	switch {
-	case errors.Is(err, errGone):
-		return below{}, nil
-	case err != nil:
-		return below{}, err
-	}
-	b.at, b.there = r.placeBelow(r.dir), true
-	return b, nil
-}
-
-// placeBelow is what sub leads to in a directory at present; zero if there is none.
-func (r *root) placeBelow(dir int) place {
-	if r.sub == "" {
-		return place{}
-	}
-	fd, err := unix.Openat(dir, r.sub, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return place{}
-	}
-	defer unix.Close(fd)
-	at, _ := placeOf(fd) // of a descriptor that is open
-	return at
-}
-
-// resolve follows a path from a directory, and watches every directory on the way for the names
-// that matter there. It returns the path without symbolic links.
-func (r *root) resolve(at string, rest []string, names map[inotify.Watch]map[string]bool, mask uint32) (string, error) {
-	links := 0
-	for len(rest) > 0 {
-		name := rest[0]
-		rest = rest[1:]
-		if name == ".." {
-			at = filepath.Dir(at) // at has no symbolic links, so this is its parent
-			continue
-		}
-		watch, err := r.w.AddDir(at, mask)
-		switch {
-		case err == nil:
-			if names[watch] == nil {
-				names[watch] = map[string]bool{}
-			}
-			names[watch][name] = true
-		case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-			// A directory that can be passed but not read; its names can't be
-			// watched, and seldom change.
-		default:
-			return "", goneOr(err)
-		}
-		next := filepath.Join(at, name)
-		target, err := os.Readlink(next)
-		switch {
-		case err == nil:
-			if links++; links > maxLinks {
-				return "", fmt.Errorf("resolving %s: %w", next, unix.ELOOP)
-			}
-			if filepath.IsAbs(target) {
-				at = "/"
-			}
-			rest = append(split(target), rest...)
-		case errors.Is(err, unix.EINVAL): // not a link
-			at = next
-		default:
-			return "", goneOr(err)
-		}
-	}
-	return at, nil
 }
 
 // open watches and opens the directory, both or none. An exchange between the
@@ -184,11 +90,11 @@ func (r *root) resolve(at string, rest []string, names map[inotify.Watch]map[str
 func (r *root) open(at string) (int, inotify.Watch, error) {
 	watch, err := r.w.AddDir(at, inotify.Entries)
 	if err != nil {
-		return -1, 0, goneOr(err)
+		return -1, 0, err
 	}
 	dir, err := unix.Open(at, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, 0, goneOr(fmt.Errorf("opening directory %s: %w", at, err))
+		return -1, 0, fmt.Errorf("opening directory %s: %w", at, err)
 	}
 	return dir, watch, nil
 }
@@ -201,7 +107,7 @@ func (r *root) enter() bool {
 		return true
 	}
 	dir, now, err := r.look()
-	if err == nil && now == r.at && r.placeBelow(dir) == r.below.at {
+	if err == nil && now == r.at && !r.below.moved(dir) {
 		r.dir = dir
 		return true
 	}
@@ -218,7 +124,7 @@ func (r *root) moved() bool {
 	if err != nil {
 		return r.there
 	}
-	moved := !r.there || now != r.at || r.placeBelow(dir) != r.below.at
+	moved := !r.there || now != r.at || r.below.moved(dir)
 	_ = unix.Close(dir) // an O_PATH descriptor has nothing to lose
 	return moved
 }
@@ -237,45 +143,30 @@ func (r *root) look() (int, place, error) {
 
 // concerns reports whether an event means that the path may lead elsewhere now.
 func (r *root) concerns(e inotify.Event) bool {
-	const ends = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_IGNORED
-	names, onTheWay := r.names[e.Watch]
-	if e.Mask&ends != 0 {
-		return onTheWay || r.isDir(e) || r.isBelow(e)
-	}
-	// Of a directory that is also the rules directory, closed files are no news.
-	return names[e.Name] && e.Mask&(unix.IN_CLOSE_WRITE|unix.IN_ATTRIB) == 0
+	return r.way.Concerns(e) || r.isDir(e) && e.Mask&pathwatch.Ends != 0 || r.below.concerns(e)
 }
 
 // isDir reports whether an event is of the rules directory.
 func (r *root) isDir(e inotify.Event) bool { return r.there && e.Watch == r.watch }
 
-func (r *root) isBelow(e inotify.Event) bool {
-	return r.there && r.below.there && e.Watch == r.below.watch
-}
-
-// nameOf returns the name that an event is of, as seen from the rules directory; false if it is
-// of no name there, nor in the directory below.
+// nameOf returns the name that an event is of, as seen from the directory; false if it is of no
+// name there, nor in the one below.
 func (r *root) nameOf(e inotify.Event) (string, bool) {
 	switch {
 	case r.isDir(e):
 		return e.Name, true
-	case r.isBelow(e):
-		return r.sub + "/" + e.Name, true
+	case r.below.isDir(e):
+		return r.below.name + "/" + e.Name, true
 	}
 	return "", false
 }
 
 func (r *root) watches() map[inotify.Watch]bool {
-	all := map[inotify.Watch]bool{}
-	for w := range r.names {
-		all[w] = true
-	}
+	all := r.way.Watches()
 	if r.there {
 		all[r.watch] = true
 	}
-	if r.below.there {
-		all[r.below.watch] = true
-	}
+	r.below.addWatches(all)
 	return all
 }
 
@@ -287,26 +178,13 @@ func (r *root) leave() {
 	}
 }
 
-func goneOr(err error) error {
-	for _, gone := range []error{unix.ENOENT, unix.ENOTDIR, unix.ESTALE} {
-		if errors.Is(err, gone) {
-			return fmt.Errorf("%w: %w", errGone, err)
-		}
-	}
-	return err
-}
-
-func split(path string) []string {
-	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
-}
-
 // firstComponent returns the first name of a relative path, "" for a path that
 // leaves the directory.
 func firstComponent(path string) string {
 	if filepath.IsAbs(path) {
 		return ""
 	}
-	if parts := split(path); len(parts) > 0 && parts[0] != ".." {
+	if parts := pathwatch.Split(path); len(parts) > 0 && parts[0] != ".." {
 		return parts[0]
 	}
 	return ""
@@ -320,7 +198,7 @@ func entries(dir int) ([]string, error) {
 		return nil, err
 	}
 	lists, err := entriesOf(dir, ListsName)
-	if err != nil && !errors.Is(goneOr(err), errGone) {
+	if err != nil && !pathwatch.Gone(err) {
 		return nil, err
 	}
 	for _, name := range lists {

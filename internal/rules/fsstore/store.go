@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bittern/internal/rules"
@@ -34,6 +35,7 @@ type Store struct {
 
 	health health
 	stats  stats
+	rescan atomic.Int64 // a time.Duration, see Config.Rescan
 
 	mu       sync.Mutex // guards what follows, and orders it with the feed
 	set      *set
@@ -61,6 +63,7 @@ func New(cfg Config) (*Store, error) {
 		stop: make(chan struct{}), up: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.health.began = time.Now()
+	s.rescan.Store(int64(cfg.Rescan))
 	if cfg.States != "" {
 		s.st = newStates(s)
 	}

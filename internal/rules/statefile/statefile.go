@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bittern/internal/inotify/pathwatch"
 	"bittern/internal/rules"
 )
 
@@ -104,11 +105,10 @@ func (f *File) Read() (Content, error) {
 func (f *File) Settled(content Content) bool {
 	fd, err := unix.Open(f.Path(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err == nil {
-		// The kernel grants a lease only if there is no writer. Where there are no leases, or not for
-		// us, that the content is the same has to do. Closing ends it.
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
+		// Where nobody can say, that the content is the same has to do.
+		writers := pathwatch.WritersOf(fd)
 		_ = unix.Close(fd) // only read
-		if errors.Is(err, unix.EAGAIN) {
+		if writers == pathwatch.SomeWriter {
 			return false
 		}
 	}
