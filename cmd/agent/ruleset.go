@@ -24,7 +24,7 @@ type ruleset struct {
 
 	parse   func(path string, data []byte, lists rules.Lists) *rules.File
 	sources []*ruleSource
-	seen    map[string]*ruleSource        // by absolute path
+	seen    map[string]*ruleSource    // by absolute path
 	ids     map[string]rules.Position // of the first rule of each id
 }
 

@@ -279,8 +279,9 @@ func oneVersion(t *testing.T, b Backend) {
 func restarted(t *testing.T, b Backend) {
 	sub := b.Changes()
 	b.Put(t, "a.yml", Listed("R1", 1))
+	Expect(t, sub, "rejected R1")
 	b.Put(t, "z-tools.yml", ToolsText("/a"))
-	Expect(t, sub, "rejected R1", "definition R1 v1")
+	Expect(t, sub, "definition R1 v1")
 	before := b.Load()[0].Hash
 	b.Restart(t, func() {})
 	if after := b.Load(); len(after) != 1 || after[0].Hash != before {
