@@ -109,29 +109,36 @@ func (r *reloader) reload(now file, asked bool) {
 		return
 	}
 	r.wanted = next
-	defer r.tell()
-	if err := r.enforce(); errors.Is(err, agent.ErrStopped) {
+	said, err := r.enforce()
+	r.tell()
+	if err == nil {
+		r.agent.Configured(true)
+	}
+	// Who reads it may ask at once how the settings are. The more is logged of the old and the new level.
+	r.level.Set(min(r.level.Level(), logLevels[r.wanted.logLevel]))
+	for _, say := range said {
+		say()
+	}
+	r.level.Set(logLevels[r.force.logLevel])
+	if err != nil {
 		return
 	}
-	r.agent.Configured(true)
 	if asked {
 		r.log.Info("configuration read again", "file", now.path)
 	}
 }
 
-// enforce puts into force what can be, and logs it, and what can't.
-func (r *reloader) enforce() error {
-	// While it lasts, the more is logged of the old and the new level.
-	level := r.level.Level()
-	r.level.Set(min(level, logLevels[r.wanted.logLevel]))
-	defer func() { r.level.Set(logLevels[r.force.logLevel]) }()
+// enforce puts into force what can be, and returns what is to be logged of that, and of what can't. Its error is that
+// the agent has stopped.
+func (r *reloader) enforce() (said []func(), err error) {
+	say := func(f func()) { said = append(said, f) }
 	for _, flag := range r.wanted.names() {
 		from, to := shown(r.force.flags.Lookup(flag)), shown(r.wanted.flags.Lookup(flag))
 		changed := value(r.force, flag) != value(r.wanted, flag)
 		tune := traits[flag].tune
 		if tune == nil {
 			if changed {
-				r.log.Warn("setting needs a restart", "key", key(flag), "running", from, "wanted", to)
+				say(func() { r.log.Warn("setting needs a restart", "key", key(flag), "running", from, "wanted", to) })
 			} else {
 				r.adopt(flag)
 			}
@@ -139,16 +146,18 @@ func (r *reloader) enforce() error {
 		}
 		switch err := r.tune(tune); {
 		case errors.Is(err, agent.ErrStopped):
-			return err
+			return said, err
 		case err != nil:
-			r.log.Error("setting can't be changed", "key", key(flag), "running", from, "wanted", to, "error", err)
+			say(func() {
+				r.log.Error("setting can't be changed", "key", key(flag), "running", from, "wanted", to, "error", err)
+			})
 			continue
 		case changed:
-			r.log.Info("setting changed", "key", key(flag), "from", from, "to", to)
+			say(func() { r.log.Info("setting changed", "key", key(flag), "from", from, "to", to) })
 		}
 		r.adopt(flag)
 	}
-	return nil
+	return said, nil
 }
 
 // tune turns one knob, if that is necessary: it can be right although the setting is another, or wrong although
