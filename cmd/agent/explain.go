@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -154,6 +156,17 @@ func explainText(r *rules.Rule, catalogue *attack.Catalogue) string {
 		row("limit", r.Limit.String()+", the rest is counted")
 	}
 	row("evidence", strings.Join(evidence, ", "))
+	for _, name := range slices.Sorted(maps.Keys(r.Uses())) {
+		list := r.Uses()[name]
+		row("list", fmt.Sprintf("%s, %s, %s", name, plural(list.Len(), "value"), list.Pos))
+	}
+	for _, x := range r.Exceptions {
+		text := x.Name
+		if x.Reason != "" {
+			text += ": " + x.Reason
+		}
+		row("but not", text)
+	}
 	row("slots", strconv.Itoa(slots(r)))
 	row("hash", r.Hash.String())
 	for _, p := range r.Plans() {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -13,18 +15,34 @@ import (
 
 // ruleJSON is what "explain --output json" prints of a rule.
 type ruleJSON struct {
-	ID       string     `json:"id"`
-	Version  int        `json:"version"`
-	Name     string     `json:"name"`
-	File     string     `json:"file"`
-	Line     int        `json:"line"`
-	Hash     string     `json:"hash"`
-	Severity string     `json:"severity,omitempty"`
-	Attack   []tagJSON  `json:"attack"`
-	Limit    *limitJSON `json:"limit,omitempty"`
-	Coverage string     `json:"coverage"` // "exact", "narrowed" or "not_narrowed"
-	Slots    int        `json:"slots"`
-	Plans    []planJSON `json:"plans"`
+	ID       string          `json:"id"`
+	Version  int             `json:"version"`
+	Name     string          `json:"name"`
+	File     string          `json:"file"`
+	Line     int             `json:"line"`
+	Hash     string          `json:"hash"`
+	Severity string          `json:"severity,omitempty"`
+	Attack   []tagJSON       `json:"attack"`
+	Lists    []listJSON      `json:"lists"`
+	Except   []exceptionJSON `json:"exceptions"`
+	Limit    *limitJSON      `json:"limit,omitempty"`
+	Coverage string          `json:"coverage"` // "exact", "narrowed" or "not_narrowed"
+	Slots    int             `json:"slots"`
+	Plans    []planJSON      `json:"plans"`
+}
+
+type listJSON struct {
+	Name   string `json:"name"`
+	Values int    `json:"values"`
+	Hash   string `json:"hash"`
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+}
+
+type exceptionJSON struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason,omitempty"`
+	Line   int    `json:"line"`
 }
 
 type limitJSON struct {
@@ -76,7 +94,7 @@ type noteJSON struct {
 func newRuleJSON(r *rules.Rule, catalogue *attack.Catalogue) ruleJSON {
 	j := ruleJSON{
 		ID: r.ID, Version: r.Version, Name: r.Name, File: r.Pos.File, Line: r.Pos.Line, Hash: r.Hash.String(),
-		Severity: string(r.Metadata.Severity), Attack: []tagJSON{}, Coverage: coverageName(r), Slots: slots(r), Plans: []planJSON{},
+		Severity: string(r.Metadata.Severity), Attack: []tagJSON{}, Lists: []listJSON{}, Except: []exceptionJSON{}, Coverage: coverageName(r), Slots: slots(r), Plans: []planJSON{},
 	}
 	if l := r.Limit; l != nil {
 		j.Limit = &limitJSON{l.Per.String(), l.Max, int(l.Window / time.Second)}
@@ -91,6 +109,13 @@ func newRuleJSON(r *rules.Rule, catalogue *attack.Catalogue) ruleJSON {
 			tag.SubTechnique = &refJSON{e.SubTechnique, techniqueName(catalogue, e.SubTechnique)}
 		}
 		j.Attack = append(j.Attack, tag)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Uses())) {
+		list := r.Uses()[name]
+		j.Lists = append(j.Lists, listJSON{name, list.Len(), list.Hash.String(), list.Pos.File, list.Pos.Line})
+	}
+	for _, x := range r.Exceptions {
+		j.Except = append(j.Except, exceptionJSON{x.Name, x.Reason, x.Pos.Line})
 	}
 	for _, p := range r.Plans() {
 		j.Plans = append(j.Plans, newPlanJSON(p))

@@ -226,6 +226,7 @@ type record struct {
 	Host    struct{ Hostname string }
 	Bittern struct {
 		Epoch      int
+		RuleHash   string `json:"rule_hash"`
 		Confidence float64
 		State      string
 		Lost       struct {

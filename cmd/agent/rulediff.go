@@ -149,7 +149,7 @@ func differenceOf(ctx context.Context, c *control.Client, known control.Rule, fi
 		if err != nil {
 			return d, false, err
 		}
-		d.Diff = string(diff.Diff("live/"+known.ID, []byte(detail.Document), "file/"+known.ID, file.Document))
+		d.Diff = string(diff.Diff("live/"+known.ID, []byte(detail.Document), "file/"+known.ID, file.Document()))
 		_, d.Diff, _ = strings.Cut(d.Diff, "\n") // the first line repeats the names
 	}
 	return d, true, nil

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"bittern/internal/agent"
 	"bittern/internal/attack"
@@ -20,17 +22,28 @@ type ruleset struct {
 	rules    []*rules.Rule
 	problems rules.Problems
 
-	parse func(path string, data []byte) *rules.File
-	seen  map[string]bool           // absolute paths
-	ids   map[string]rules.Position // of the first rule of each id
+	parse   func(path string, data []byte, lists rules.Lists) *rules.File
+	sources []*ruleSource
+	seen    map[string]*ruleSource    // by absolute path
+	ids     map[string]rules.Position // of the first rule of each id
+}
+
+// ruleSource is a file that was read.
+type ruleSource struct {
+	path string
+	data []byte
+	dir  string // the rules directory that it is of
+	list string // the list that it is; "" for a rule file
+	// beside: it is there for the lists that it has, and is not itself asked about.
+	beside bool
 }
 
 func newRuleset(catalogue *attack.Catalogue) *ruleset {
-	return &ruleset{parse: agent.Parser(catalogue), seen: make(map[string]bool), ids: make(map[string]rules.Position)}
+	return &ruleset{parse: agent.Parser(catalogue), seen: make(map[string]*ruleSource), ids: make(map[string]rules.Position)}
 }
 
-// readRules reads files, and the rule files in directories. Whatever is wrong is
-// among the problems.
+// readRules reads files, and the rule files and lists in directories. A rule file alone has the
+// lists of its directory. Whatever is wrong is among the problems.
 func readRules(paths []string, catalogue *attack.Catalogue) *ruleset {
 	s := newRuleset(catalogue)
 	for _, path := range paths {
@@ -44,10 +57,20 @@ func readRules(paths []string, catalogue *attack.Catalogue) *ruleset {
 			if !fsstore.Accepts(filepath.Base(path)) {
 				s.problem(path, true, "the agent does not read files of this name", "name it like letters-digits_1.yml")
 			}
-			s.file(path)
+			s.file(path, false)
+			if !isList(path) {
+				s.lists(filepath.Dir(path), true)
+			}
 		}
 	}
+	s.compile()
 	return s
+}
+
+// isList reports whether a file is one of the directory of lists.
+func isList(path string) bool {
+	absolute, err := filepath.Abs(path)
+	return err == nil && filepath.Base(filepath.Dir(absolute)) == fsstore.ListsName
 }
 
 // readShipped reads the rules in the binary.
@@ -58,8 +81,9 @@ func readShipped(catalogue *attack.Catalogue, from fs.FS, names []string) (*rule
 		if err != nil {
 			return nil, fmt.Errorf("reading a shipped rule: %w", err)
 		}
-		s.add("shipped/"+name, data)
+		s.sources = append(s.sources, &ruleSource{path: "shipped/" + name, data: data})
 	}
+	s.compile()
 	return s, nil
 }
 
@@ -70,12 +94,13 @@ func (s *ruleset) directory(dir string) {
 		s.fail(dir, err)
 		return
 	}
+	s.lists(dir, false)
 	found := false
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		if fsstore.Accepts(e.Name()) && !isDir(path) {
 			found = true
-			s.file(path)
+			s.file(path, false)
 		}
 	}
 	if !found {
@@ -83,13 +108,39 @@ func (s *ruleset) directory(dir string) {
 	}
 }
 
-func (s *ruleset) file(path string) {
-	if absolute, err := filepath.Abs(path); err == nil {
-		if s.seen[absolute] {
-			return
+// lists reads the lists of a rules directory, if it has any.
+func (s *ruleset) lists(dir string, beside bool) {
+	dir = filepath.Join(dir, fsstore.ListsName)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			s.fail(dir, err)
 		}
-		s.seen[absolute] = true
+		return
 	}
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); fsstore.Accepts(e.Name()) && !isDir(path) {
+			s.file(path, beside)
+		}
+	}
+}
+
+func (s *ruleset) file(path string, beside bool) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		s.fail(path, err)
+		return
+	}
+	if known := s.seen[absolute]; known != nil {
+		known.beside = known.beside && beside
+		return
+	}
+	from := &ruleSource{path: path, dir: filepath.Dir(absolute), beside: beside}
+	if isList(path) {
+		from.dir = filepath.Dir(from.dir)
+		from.list, _, _ = strings.Cut(filepath.Base(path), ".")
+	}
+	s.seen[absolute] = from
 	f, err := os.Open(path)
 	if err != nil {
 		s.fail(path, err)
@@ -97,17 +148,49 @@ func (s *ruleset) file(path string) {
 	}
 	defer f.Close()
 	// One byte too many is enough for the parser to refuse it.
-	data, err := io.ReadAll(io.LimitReader(f, rules.DefaultMaxBytes+1))
-	if err != nil {
+	if from.data, err = io.ReadAll(io.LimitReader(f, rules.DefaultMaxBytes+1)); err != nil {
 		s.fail(path, err)
 		return
 	}
-	s.add(path, data)
+	s.sources = append(s.sources, from)
 }
 
-func (s *ruleset) add(path string, data []byte) {
+// compile compiles all rules, each with the lists of its directory.
+func (s *ruleset) compile() {
+	files := make([]*rules.File, len(s.sources))
+	lists := make(map[string]rules.Lists) // by directory
+	for i, from := range s.sources {
+		if from.list != "" {
+			files[i] = rules.ParseList(from.list, from.path, from.data, rules.Options{})
+		} else {
+			files[i] = s.parse(from.path, from.data, nil)
+		}
+		for _, list := range files[i].Lists {
+			if lists[from.dir] == nil {
+				lists[from.dir] = make(rules.Lists)
+			}
+			if first := lists[from.dir][list.Name]; first != nil {
+				s.problems = append(s.problems, rules.Problem{
+					Pos: list.Pos, Message: fmt.Sprintf("list %s is already defined in %s", list.Name, first.Pos),
+					Hint: "give one of the two another name, or remove it",
+				})
+				continue
+			}
+			lists[from.dir][list.Name] = list
+		}
+	}
+	for i, from := range s.sources {
+		if from.list == "" && files[i].Outdated(lists[from.dir]) {
+			files[i] = s.parse(from.path, from.data, lists[from.dir])
+		}
+		if !from.beside {
+			s.add(from.path, files[i])
+		}
+	}
+}
+
+func (s *ruleset) add(path string, f *rules.File) {
 	s.files++
-	f := s.parse(path, data)
 	s.problems = append(s.problems, f.AllProblems()...)
 	for _, d := range f.Documents {
 		if first, ok := s.ids[d.RuleID]; ok && d.RuleID != "" && first.File != path {

@@ -107,8 +107,7 @@ func transact(a *app, dir string, command []string, catalogue *attack.Catalogue)
 	case failed != nil:
 		return fmt.Errorf("running %s: %w: no rule file has changed", command[0], failed)
 	case set.problems.Failed() && !slices.ContainsFunc(set.problems, func(p rules.Problem) bool {
-		name := filepath.Base(p.Pos.File)
-		return !p.Warning && before[name] != after[name]
+		return !p.Warning && before[p.Pos.File] != after[p.Pos.File]
 	}):
 		return fmt.Errorf("%s: they were wrong before; what has changed is right, and takes effect", checkSummary(set))
 	case set.problems.Failed():
@@ -154,22 +153,27 @@ type fileStamp struct {
 	mtime, ctime time.Time
 }
 
-// stampsOf returns those of the rule files of a directory.
+// stampsOf returns those of the rule files and lists of a directory, by path.
 func stampsOf(dir string) map[string]fileStamp {
 	stamps := make(map[string]fileStamp)
+	addStamps(stamps, dir)
+	addStamps(stamps, filepath.Join(dir, fsstore.ListsName))
+	return stamps
+}
+
+func addStamps(stamps map[string]fileStamp, dir string) {
 	entries, _ := os.ReadDir(dir) // that it can't be read shows when it is checked
 	for _, e := range entries {
 		if !fsstore.Accepts(e.Name()) {
 			continue
 		}
-		stamp := fileStamp{}
-		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil {
+		stamp, path := fileStamp{}, filepath.Join(dir, e.Name())
+		if info, err := os.Stat(path); err == nil {
 			stamp.size, stamp.mtime = info.Size(), info.ModTime()
 			if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 				stamp.inode, stamp.ctime = sys.Ino, time.Unix(sys.Ctim.Unix())
 			}
 		}
-		stamps[e.Name()] = stamp
+		stamps[path] = stamp
 	}
-	return stamps
 }

@@ -216,7 +216,7 @@ func (c *committer) report(next, old *rules.Rule, epoch uint64, seen time.Time) 
 	c.metrics.Changed(metrics.Live, after)
 	c.log.Info("rule live", attrs...)
 	c.announce(reloaded(next, control.WentLive, epoch, nil))
-	if old != nil && old.Version == next.Version {
+	if old != nil && old.Version == next.Version && !next.SameText(old) {
 		c.log.Warn("rule changed, its rule_version did not: detections can't tell the two apart",
 			"rule_id", next.ID, "rule_version", next.Version, "hint", "count rule_version up with each edit")
 	}

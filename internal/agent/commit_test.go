@@ -250,6 +250,22 @@ func TestSameVersionIsWarnedOf(t *testing.T) {
 	}
 }
 
+// A list has no version: that it changed is no reason to count up those of the rules that use it.
+func TestOtherListIsNotWarnedOf(t *testing.T) {
+	log := &logbook{}
+	c := newCommitter(newSmallKernel(2), none, log.logger())
+	for _, values := range []string{"[/bin/a]", "[/bin/a, /bin/b]"} {
+		r := ruleOf(t, "lists: {tools: "+values+"}\n---\nrule_id: A\nrule_version: 1\nname: a\napplies_to: [process_exec]\n"+
+			"match: {s: {process.executable: {list: tools}}}\nemits: [{tactic: TA0002, technique_id: T1059, confidence: 1}]\n")
+		c.apply(rules.Change{Kind: rules.Definition, RuleID: "A", Rule: r})
+	}
+	lines := log.lines(t)
+	live := slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return !strings.Contains(line, "INFO rule live") })
+	if len(live) != 2 || strings.Contains(strings.Join(lines, "\n"), "WARN") {
+		t.Errorf("have %s", strings.Join(lines, "\n"))
+	}
+}
+
 func TestCoverage(t *testing.T) {
 	const head = "rule_id: A\nrule_version: 1\nname: a\napplies_to: [process_exec]\nemits: [{tactic: TA0002, technique_id: T1059, confidence: 1}]\n"
 	for match, want := range map[string]Coverage{

@@ -20,7 +20,7 @@ import (
 func settable(t *testing.T) (controlled, *smallKernel, *committer) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "a.yml"), rule(t, "A", 1).Document, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "a.yml"), rule(t, "A", 1).Document(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := (&logbook{}).logger()

@@ -36,7 +36,7 @@ evidence_fields: [process.executable]
 
 func ruleOf(t *testing.T, content string) *rules.Rule {
 	t.Helper()
-	f := Parser(catalogue(t))("test.yml", []byte(content))
+	f := Parser(catalogue(t))("test.yml", []byte(content), nil)
 	if problems := f.AllProblems(); len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -195,7 +195,7 @@ func (up *running) detail(ctx context.Context, id string) (control.RuleDetail, v
 		return control.RuleDetail{Rule: up.describe(id, v)}, v, nil
 	}
 	d := control.RuleDetail{
-		Rule: up.describe(id, v), Description: r.Description, Document: string(r.Document),
+		Rule: up.describe(id, v), Description: r.Description, Document: string(r.Document()),
 		NewestVersion: v.newest.Version, NewestHash: v.newest.Hash.String(),
 	}
 	for _, plan := range r.Plans() {

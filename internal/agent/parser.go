@@ -8,9 +8,10 @@ import (
 )
 
 // Parser returns the function that reads rule files, with ATT&CK ids checked.
-func Parser(catalogue *attack.Catalogue) func(path string, data []byte) *rules.File {
-	options := rules.Options{Attack: attackIDs{catalogue}}
-	return func(path string, data []byte) *rules.File { return rules.Parse(path, data, options) }
+func Parser(catalogue *attack.Catalogue) func(path string, data []byte, lists rules.Lists) *rules.File {
+	return func(path string, data []byte, lists rules.Lists) *rules.File {
+		return rules.Parse(path, data, rules.Options{Attack: attackIDs{catalogue}, Lists: lists})
+	}
 }
 
 // attackIDs is the catalogue as rules see it.

@@ -18,6 +18,10 @@ type entry struct {
 	uses int  // by slots, dead ones included until they are reclaimed
 	lead int  // those of them in the first group of a clause
 	idle bool // uses is 0: kept, since the next version may want it again
+
+	// Of texts: those that begin with this one's, and the longest that this one begins with.
+	longer  []*entry
+	shorter *entry
 }
 
 // index is the single writer's side of the index maps. Programs look keys up at
@@ -111,7 +115,8 @@ func (x *index) insert(key indexKey) (*entry, error) {
 	if _, ok := x.deleted[key]; ok {
 		return nil, errRecentlyDeleted
 	}
-	r, err := x.newRow(key)
+	shorter := x.shorter(key)
+	r, err := x.newRow(shorter)
 	if err != nil {
 		return nil, err
 	}
@@ -121,28 +126,71 @@ func (x *index) insert(key indexKey) (*entry, error) {
 		x.rows.drop(r)
 		return nil, err
 	}
-	e := &entry{key: key, row: r}
+	e := &entry{key: key, row: r, shorter: shorter}
 	x.entries[key] = e
 	if key.table == textTable {
-		all := x.sorted[key.tag]
-		i := sort.SearchStrings(all, key.text)
-		x.sorted[key.tag] = slices.Insert(all, i, key.text)
+		x.join(e)
 	}
 	return e, nil
 }
 
 // newRow returns the row for a new key: what a shorter key of a text already says
 // holds for it too, since the longest match is the only one that programs see.
-func (x *index) newRow(key indexKey) (*row, error) {
-	if key.table == textTable {
-		for n := len(key.text) - 1; n >= 0; n-- {
-			shorter := indexKey{table: textTable, tag: key.tag, text: key.text[:n], bits: key.bits}
-			if e, ok := x.entries[shorter]; ok {
-				return x.rows.copyRow(e.row)
-			}
-		}
+func (x *index) newRow(shorter *entry) (*row, error) {
+	if shorter != nil {
+		return x.rows.copyRow(shorter.row)
 	}
 	return x.rows.newRow()
+}
+
+// shorter returns the longest of the keys of texts that a key begins with, itself left out; nil if
+// there is none.
+func (x *index) shorter(key indexKey) *entry {
+	if key.table != textTable {
+		return nil
+	}
+	for n := len(key.text) - 1; n >= 0; n-- {
+		shorter := indexKey{table: textTable, tag: key.tag, text: key.text[:n], bits: key.bits}
+		if e, ok := x.entries[shorter]; ok {
+			return e
+		}
+	}
+	return nil
+}
+
+// join tells the entry of a new text and those that it begins with, or that begin with it, of each other.
+func (x *index) join(e *entry) {
+	all := x.sorted[e.key.tag]
+	i := sort.SearchStrings(all, e.key.text)
+	for _, text := range all[i:] {
+		if !strings.HasPrefix(text, e.key.text) {
+			break
+		}
+		longer := x.entries[indexKey{table: textTable, tag: e.key.tag, text: text, bits: e.key.bits}]
+		e.longer = append(e.longer, longer)
+		if longer.shorter == e.shorter {
+			longer.shorter = e
+		}
+	}
+	x.sorted[e.key.tag] = slices.Insert(all, i, e.key.text)
+	for s := e.shorter; s != nil; s = s.shorter {
+		s.longer = append(s.longer, e)
+	}
+}
+
+// part undoes join.
+func (x *index) part(e *entry) {
+	all := x.sorted[e.key.tag]
+	i := sort.SearchStrings(all, e.key.text)
+	x.sorted[e.key.tag] = slices.Delete(all, i, i+1)
+	for _, longer := range e.longer {
+		if longer.shorter == e {
+			longer.shorter = e.shorter
+		}
+	}
+	for s := e.shorter; s != nil; s = s.shorter {
+		s.longer = slices.DeleteFunc(s.longer, func(l *entry) bool { return l == e })
+	}
 }
 
 func (x *index) remove(e *entry) error {
@@ -163,9 +211,7 @@ func (x *index) remove(e *entry) error {
 	x.rows.drop(e.row)
 	x.useFilter(e.key, -1)
 	if e.key.table == textTable {
-		all := x.sorted[e.key.tag]
-		i := sort.SearchStrings(all, e.key.text)
-		x.sorted[e.key.tag] = slices.Delete(all, i, i+1)
+		x.part(e)
 	}
 	return nil
 }
@@ -195,8 +241,8 @@ func (x *index) add(e *entry, slot slotID, group uint8) error {
 	if err := x.rows.add(e.row, slot, group); err != nil {
 		return err
 	}
-	for _, longer := range x.longer(e.key) {
-		if err := x.rows.add(x.entries[longer].row, slot, group); err != nil {
+	for _, longer := range e.longer {
+		if err := x.rows.add(longer.row, slot, group); err != nil {
 			return err
 		}
 	}
@@ -206,28 +252,9 @@ func (x *index) add(e *entry, slot slotID, group uint8) error {
 // drop undoes add.
 func (x *index) drop(e *entry, slot slotID, group uint8) {
 	x.rows.remove(e.row, slot, group)
-	for _, longer := range x.longer(e.key) {
-		x.rows.remove(x.entries[longer].row, slot, group)
+	for _, longer := range e.longer {
+		x.rows.remove(longer.row, slot, group)
 	}
-}
-
-// longer returns the keys that begin with key's text, key itself left out.
-func (x *index) longer(key indexKey) []indexKey {
-	if key.table != textTable {
-		return nil
-	}
-	all := x.sorted[key.tag]
-	from := sort.SearchStrings(all, key.text)
-	var found []indexKey
-	for _, text := range all[from:] {
-		if !strings.HasPrefix(text, key.text) {
-			break
-		}
-		if text != key.text {
-			found = append(found, indexKey{table: textTable, tag: key.tag, text: text, bits: key.bits})
-		}
-	}
-	return found
 }
 
 // takeDeleted returns the keys deleted since the last call; after the next grace

@@ -67,7 +67,7 @@ func appendEntry(to *bytes.Buffer, e journalEntry) error {
 }
 
 func appendVersion(to *bytes.Buffer, v version) error {
-	if err := appendEntry(to, journalEntry{ID: v.id, Born: v.born, Document: string(v.rule.Document)}); err != nil || v.died == never {
+	if err := appendEntry(to, journalEntry{ID: v.id, Born: v.born, Document: string(v.rule.Document())}); err != nil || v.died == never {
 		return err
 	}
 	return appendEntry(to, journalEntry{ID: v.id, Died: v.died})

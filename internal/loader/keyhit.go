@@ -1,6 +1,8 @@
 package loader
 
 import (
+	"slices"
+
 	"bittern/internal/event"
 	"bittern/internal/rules"
 )
@@ -28,10 +30,5 @@ func (x *index) hit(key indexKey) bool {
 	if x.rows.hit(e.row) {
 		return true
 	}
-	for _, longer := range x.longer(key) {
-		if x.rows.hit(x.entries[longer].row) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.longer, func(longer *entry) bool { return x.rows.hit(longer.row) })
 }

@@ -2,8 +2,8 @@ package loader
 
 import "runtime"
 
-// reclaimChunk is how many slots are cleared before a waiting commit gets its turn.
-const reclaimChunk = 64
+// reclaimChunk is how many keys of slots are cleared, about, before a waiting commit gets its turn.
+const reclaimChunk = 1024
 
 // burial is what one grace period sets free.
 type burial struct {
@@ -113,7 +113,7 @@ func (k *Kernel) clear(b *burial, yield bool) {
 	k.index.allow(b.keys)
 	b.rows, b.keys = retiredRows{}, nil
 	var ids []uint64
-	for cleared := 1; len(b.dead) > 0; cleared++ {
+	for cleared := 0; len(b.dead) > 0; {
 		v := b.dead[0]
 		if len(v.slots) == 0 {
 			b.dead = b.dead[1:]
@@ -122,8 +122,9 @@ func (k *Kernel) clear(b *burial, yield bool) {
 		}
 		slot := v.slots[0]
 		v.slots = v.slots[1:]
-		slot.table.reclaim(slot.id)
-		if yield && cleared%reclaimChunk == 0 {
+		cleared += 1 + slot.table.reclaim(slot.id)
+		if yield && cleared >= reclaimChunk {
+			cleared = 0
 			k.writer.Unlock()
 			runtime.Gosched() // or we are the next to have it, mostly
 			k.writer.Lock()

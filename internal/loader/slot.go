@@ -149,8 +149,10 @@ func (t *slotTable) died(id slotID, epoch uint64) {
 	t.store(id, slotDied, epoch)
 }
 
-// reclaim empties a slot that no program can see any more, or ever could.
-func (t *slotTable) reclaim(id slotID) {
+// reclaim empties a slot that no program can see any more, or ever could, and returns how many
+// keys it had.
+func (t *slotTable) reclaim(id slotID) int {
+	keys := len(t.uses[id])
 	t.rows.remove(t.always, id, 0)
 	for _, u := range t.uses[id] {
 		t.index.drop(u.entry, id, u.group)
@@ -161,4 +163,5 @@ func (t *slotTable) reclaim(id slotID) {
 	t.store(id, slotBorn, never)
 	t.store(id, slotDied, never)
 	t.free = append(t.free, id)
+	return keys
 }

@@ -34,7 +34,7 @@ func Markdown() (string, error) {
 	}
 	var b strings.Builder
 	err = page.Execute(&b, map[string]any{
-		"Rule": rules.Keys(), "Emit": rules.EmitKeys(), "Limit": rules.LimitKeys(), "Match": rules.MatchKeys(), "Test": rules.TestKeys(), "Fields": event.Fields(),
+		"Rule": rules.Keys(), "Emit": rules.EmitKeys(), "Exception": rules.ExceptionKeys(), "Limit": rules.LimitKeys(), "Match": rules.MatchKeys(), "Test": rules.TestKeys(), "Fields": event.Fields(),
 	})
 	if err != nil {
 		return "", fmt.Errorf("writing the reference: %w", err)

@@ -223,7 +223,7 @@ func (j *Journal) keep(r *rules.Rule) error {
 		return nil
 	}
 	path := j.documentPath(r.Hash.String())
-	if err := os.WriteFile(path+".new", r.Document, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", r.Document(), 0o600); err != nil {
 		return fmt.Errorf("keeping a rule for its repeats: %w", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

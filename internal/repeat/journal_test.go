@@ -106,7 +106,7 @@ func TestJournalWithoutDocument(t *testing.T) {
 		"gone":      os.Remove,
 		"cut short": func(path string) error { return os.Truncate(path, 40) },
 		"another": func(path string) error {
-			return os.WriteFile(path, ruleOf(t, "A", 3, 3, time.Minute).Document, 0o600)
+			return os.WriteFile(path, ruleOf(t, "A", 3, 3, time.Minute).Document(), 0o600)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestJournalIsDamaged(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, windowsFile), tt.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, "rule-"+r.Hash.String()), r.Document, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "rule-"+r.Hash.String()), r.Document(), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			found, damage := reopen(t, dir)

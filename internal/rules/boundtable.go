@@ -5,6 +5,7 @@ import "math"
 // Bounds that the schema of rule files has too. A schema counts characters where the parser counts bytes.
 const (
 	MaxEntries    = maxList
+	MaxListValues = maxListValues
 	MaxVersion    = math.MaxInt32
 	MaxTextBytes  = maxText
 	MaxValueBytes = maxValue
@@ -25,6 +26,8 @@ func Bounds() []Bound {
 		{"documents in a file", maxDocuments, ""},
 		{"values, keys, lists and mappings in a file", maxNodes, ""},
 		{"list or mapping", maxList, "entries"},
+		{"shared list", maxListValues, "values"},
+		{"values, keys, lists and mappings in a document of lists, or the file of one", maxNodes, ""},
 		{"lists and mappings in each other", maxDepth, "deep"},
 		{"value or pattern to match", maxValue, "bytes"},
 		{"`condition`", maxCondition, "bytes"},

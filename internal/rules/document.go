@@ -27,8 +27,9 @@ var (
 // it, with their lines.
 func (r *reader) document(n *yaml.Node, budget *int, seen map[string]int) Document {
 	doc := Document{Pos: r.pos(n), RuleID: peekID(n)}
+	r.ruleID = doc.RuleID
 	if r.checkTree(n, 1, budget) {
-		rule := r.rule(n, seen)
+		rule := r.readRule(n, seen)
 		if !r.problems.Failed() {
 			doc.Rule = rule
 		}
@@ -38,6 +39,7 @@ func (r *reader) document(n *yaml.Node, budget *int, seen map[string]int) Docume
 	}
 	r.problems.sort()
 	doc.Problems = r.problems.clipped()
+	doc.Uses, doc.Misfits = r.uses, r.misfits
 	return doc
 }
 
@@ -57,8 +59,8 @@ func peekID(n *yaml.Node) string {
 	return ""
 }
 
-// rule reads a rule; it is of use only if no error was reported.
-func (r *reader) rule(n *yaml.Node, seen map[string]int) *Rule {
+// readRule reads a rule; it is of use only if no error was reported.
+func (r *reader) readRule(n *yaml.Node, seen map[string]int) *Rule {
 	root, ok := r.mapping(n, "a rule")
 	if !ok {
 		return nil
@@ -80,16 +82,22 @@ func (r *reader) rule(n *yaml.Node, seen map[string]int) *Rule {
 			if hint == "" {
 				hint = "keys of your own start with x-"
 			}
+			if e.name == "lists" {
+				hint = "lists are a document of their own; --- begins it"
+			}
 			r.errorf(e.key, hint, "unknown key %q", clip(e.name))
 		}
 	}
-	rule := &Rule{Hash: hashTree(n), Pos: r.pos(n)}
+	rule := &Rule{own: hashTree(n), Pos: r.pos(n)}
 	r.identity(rule, n, given, seen)
 	if v := r.required(n, given, "applies_to", "for example [process_exec]"); v != nil {
 		rule.AppliesTo = r.classes(v)
 	}
 	if v := r.required(n, given, "match", "it holds field and pattern, or selections and a condition"); v != nil {
 		rule.match = r.match(v, rule.AppliesTo)
+	}
+	if v := given["exceptions"]; v != nil {
+		rule.Exceptions, rule.match = r.exceptions(v, rule.match, rule.AppliesTo)
 	}
 	if v := r.required(n, given, "emits", "a list of tactic, technique_id and confidence"); v != nil {
 		rule.Emits = r.emits(v)
@@ -105,6 +113,10 @@ func (r *reader) rule(n *yaml.Node, seen map[string]int) *Rule {
 		rule.Tests = r.tests(v, rule.AppliesTo)
 	}
 	if !r.problems.Failed() {
+		if len(r.uses) > 0 {
+			rule.lists = r.uses
+		}
+		rule.Hash = rule.hash()
 		for _, class := range rule.AppliesTo {
 			rule.plans = append(rule.plans, buildPlan(class, rule.match))
 		}

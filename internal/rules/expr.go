@@ -8,7 +8,7 @@ import (
 	"bittern/internal/event"
 )
 
-// expr is a node of a compiled condition: conjunction, disjunction, negation or
+// expr is a node of a compiled condition: conjunction, disjunction, negation, valueSet or
 // literal. Nodes are immutable once built.
 type expr interface {
 	// eval reports whether the event satisfies the node.
@@ -38,6 +38,8 @@ type literal struct {
 	re      *regexp.Regexp // opRegexp
 	syntax  *syntax.Regexp // opRegexp: simplified tree of what re matches, folding made explicit
 	network netip.Prefix   // opNetwork
+
+	set *valueSet // the values of a list that the literal is one of; nil if it is of none
 
 	pos    Position
 	source string // as written, for messages: "process.executable|endswith: /curl"

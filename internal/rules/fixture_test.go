@@ -40,6 +40,9 @@ func parseFixture(t *testing.T, path string) *File {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if strings.HasPrefix(filepath.Base(path), "list_file_") {
+		return ParseList("tools", filepath.Base(path), data, Options{})
+	}
 	return Parse(filepath.Base(path), data, Options{Attack: fakeCatalogue{}})
 }
 

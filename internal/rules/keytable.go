@@ -14,25 +14,27 @@ type KeyType string
 
 // The types of values.
 const (
-	TypeID        KeyType = "rule id"
-	TypeCount     KeyType = "whole number from 1"
-	TypeText      KeyType = "text"
-	TypeTexts     KeyType = "list of texts"
-	TypeDate      KeyType = "date such as `2026-01-31`"
-	TypeSeverity  KeyType = "severity"
-	TypeClass     KeyType = "event class"
-	TypeClasses   KeyType = "list of event classes"
-	TypeField     KeyType = "field"
-	TypeFields    KeyType = "list of fields"
-	TypeMatch     KeyType = "field and pattern, or selections and a condition"
-	TypeCondition KeyType = "condition"
-	TypePattern   KeyType = "regular expression"
-	TypeEmits     KeyType = "list of ATT&CK tags"
-	TypeLimit     KeyType = "limit"
-	TypePer       KeyType = "source"
-	TypeWindow    KeyType = "time from `1s` to `24h`"
-	TypeTests     KeyType = "list of tests"
-	TypeExample   KeyType = "fields with their values"
+	TypeID         KeyType = "rule id"
+	TypeCount      KeyType = "whole number from 1"
+	TypeText       KeyType = "text"
+	TypeTexts      KeyType = "list of texts"
+	TypeDate       KeyType = "date such as `2026-01-31`"
+	TypeSeverity   KeyType = "severity"
+	TypeClass      KeyType = "event class"
+	TypeClasses    KeyType = "list of event classes"
+	TypeField      KeyType = "field"
+	TypeFields     KeyType = "list of fields"
+	TypeMatch      KeyType = "field and pattern, or selections and a condition"
+	TypeCondition  KeyType = "condition"
+	TypePattern    KeyType = "regular expression"
+	TypeEmits      KeyType = "list of ATT&CK tags"
+	TypeExceptions KeyType = "list of exceptions"
+	TypeSelection  KeyType = "fields and values, or a list of such"
+	TypeLimit      KeyType = "limit"
+	TypePer        KeyType = "source"
+	TypeWindow     KeyType = "time from `1s` to `24h`"
+	TypeTests      KeyType = "list of tests"
+	TypeExample    KeyType = "fields with their values"
 
 	TypeTactic       KeyType = "ATT&CK id such as `TA0011`"
 	TypeTechnique    KeyType = "ATT&CK id such as `T1105`"
@@ -48,6 +50,7 @@ var ruleKeys = []KeyInfo{
 	{Name: "description", Type: TypeText, Most: maxText, Doc: "What the rule detects, and why that matters."},
 	{Name: "applies_to", Type: TypeClasses, Required: true, Doc: "Classes of the events that the rule judges. The match and the evidence may use only fields that all of them have."},
 	{Name: "match", Type: TypeMatch, Required: true, Doc: "What an event must be like to be a detection."},
+	{Name: "exceptions", Type: TypeExceptions, Doc: "What the rule is not to be detected for: an event that the match and any of them match is no detection."},
 	{Name: "emits", Type: TypeEmits, Required: true, Doc: "What a detection means in MITRE ATT&CK: one entry for each tag."},
 	{Name: "evidence_fields", Type: TypeFields, Doc: "Fields to copy into the detection."},
 	{Name: "limit", Type: TypeLimit, Doc: "How many detections of one source are written one by one; what comes after them is counted, and told together."},
@@ -68,6 +71,13 @@ var emitKeys = []KeyInfo{
 	{Name: "technique_id", Type: TypeTechnique, Required: true, Doc: "How it is done."},
 	{Name: "sub_technique_id", Type: TypeSubTechnique, Doc: "How exactly; it may belong to another technique."},
 	{Name: "confidence", Type: TypeConfidence, Required: true, Doc: "How sure it is that an event which the rule matches is what the tag says."},
+}
+
+// exceptionKeys are the keys of an exception.
+var exceptionKeys = []KeyInfo{
+	{Name: "name", Type: TypeText, Most: maxName, Required: true, Doc: "Tells the exception from the others of the rule."},
+	{Name: "reason", Type: TypeText, Most: maxText, Doc: "Why it is there."},
+	{Name: "match", Type: TypeSelection, Required: true, Doc: "What an event is like that is no detection, as in a selection."},
 }
 
 // limitKeys are the keys of limit.
@@ -97,6 +107,9 @@ func Keys() []KeyInfo { return ruleKeys }
 
 // EmitKeys lists the keys of an entry of emits.
 func EmitKeys() []KeyInfo { return emitKeys }
+
+// ExceptionKeys lists the keys of an exception.
+func ExceptionKeys() []KeyInfo { return exceptionKeys }
 
 // LimitKeys lists the keys of limit.
 func LimitKeys() []KeyInfo { return limitKeys }

@@ -4,7 +4,7 @@ import "testing"
 
 // Each entry of the tables says what it is, once.
 func TestKeyTables(t *testing.T) {
-	for name, keys := range map[string][]KeyInfo{"a rule": Keys(), "emits": EmitKeys(), "limit": LimitKeys(), "match": MatchKeys(), "tests": TestKeys()} {
+	for name, keys := range map[string][]KeyInfo{"a rule": Keys(), "emits": EmitKeys(), "exceptions": ExceptionKeys(), "limit": LimitKeys(), "match": MatchKeys(), "tests": TestKeys()} {
 		seen := make(map[string]bool)
 		for _, k := range keys {
 			if seen[k.Name] || k.Type == "" || k.Doc == "" || (k.Type == TypeText || k.Type == TypeTexts) && k.Most == 0 {

@@ -140,7 +140,7 @@ func (r *reader) comparison(e entry, classes []event.Class) (*comparison, bool) 
 		r.errorf(e.key, "leave nocase out", "modifiers cidr and nocase exclude each other")
 		return nil, false
 	}
-	if c.all && e.value.Kind != yaml.SequenceNode {
+	if _, shared := listOf(e.value); c.all && e.value.Kind != yaml.SequenceNode && !shared {
 		r.wrongType(e.value, "the value of a field with modifier all", "a list", "leave all out, or write a list of values")
 		return nil, false
 	}
@@ -150,7 +150,7 @@ func (r *reader) comparison(e entry, classes []event.Class) (*comparison, bool) 
 // values reads the value of a field, or the list of them.
 func (r *reader) values(c *comparison, n *yaml.Node) expr {
 	if n.Kind != yaml.SequenceNode {
-		return r.one(c, n)
+		return r.value(c, n)
 	}
 	items, ok := r.list(n, "the value of "+c.field.String(), "")
 	if !ok {
@@ -158,7 +158,7 @@ func (r *reader) values(c *comparison, n *yaml.Node) expr {
 	}
 	literals := make([]expr, 0, len(items))
 	for _, item := range items {
-		literals = append(literals, r.one(c, item))
+		literals = append(literals, r.value(c, item))
 	}
 	switch {
 	case len(literals) == 1:

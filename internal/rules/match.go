@@ -53,7 +53,7 @@ func (r *reader) match(n *yaml.Node, classes []event.Class) expr {
 			continue
 		}
 		r.checkName(e)
-		selections = append(selections, &selection{name: e.name, key: e.key, expr: r.selection(e, classes)})
+		selections = append(selections, &selection{name: e.name, key: e.key, expr: r.selection(e, "selection "+clip(e.name), classes)})
 	}
 	switch {
 	case len(selections) == 0:
@@ -124,8 +124,7 @@ func (r *reader) checkName(e entry) {
 
 // selection reads a mapping of fields to values, all of which must hold, or a
 // list of such mappings, of which one must.
-func (r *reader) selection(e entry, classes []event.Class) expr {
-	what := "selection " + clip(e.name)
+func (r *reader) selection(e entry, what string, classes []event.Class) expr {
 	n := e.value
 	if n.Kind == yaml.MappingNode {
 		return r.fields(n, what, classes)

@@ -6,6 +6,8 @@ type Options struct {
 	MaxBytes int
 	// Attack checks the ATT&CK ids of rules; if nil, only their form is checked.
 	Attack Catalogue
+	// Lists are what rules can use beside the lists of their own file.
+	Lists Lists
 }
 
 // Catalogue knows the ids of MITRE ATT&CK.
@@ -34,7 +36,8 @@ const (
 	maxDocuments    = 1024    // in one file
 	maxNodes        = 100_000 // values, keys, lists and mappings in one file
 	maxDepth        = 24      // lists and mappings inside each other
-	maxList         = 4096    // entries of a list or mapping
+	maxList         = 4096    // entries of a list or mapping in a rule
+	maxListValues   = 16384   // values of a shared list
 	maxText         = 16 << 10
 	maxValue        = 4 << 10 // bytes of a value or pattern that is matched
 	maxCondition    = 4 << 10

@@ -12,7 +12,8 @@ import (
 
 // Parse reads a rule file. It never fails as a whole: what is wrong is in the
 // Problems of the file and of its documents, all of it at once, and a document
-// without errors is usable whatever is wrong with the others.
+// without errors is usable whatever is wrong with the others. Rules use the lists of opts, and
+// those of the file that have other names.
 //
 // path is used in positions only. A file without documents, or with nothing but
 // comments, has no documents and no problems.
@@ -28,14 +29,19 @@ func Parse(path string, data []byte, opts Options) *File {
 	}
 	f.Complete = problem == nil
 
+	own := f.readLists(data, nodes, opts)
 	budget := maxNodes
 	seen := make(map[string]int) // rule id -> line
 	texts := documentTexts(data, nodes)
 	for i, node := range nodes {
-		r := &reader{path: path, data: data, opts: opts, reported: make(map[*yaml.Node]bool)}
+		if isLists(node) {
+			continue
+		}
+		r := newReader(path, data, opts)
+		r.own = own
 		doc := r.document(node, &budget, seen)
 		if doc.Rule != nil {
-			doc.Rule.Document = texts[i]
+			doc.Rule.text = texts[i]
 		}
 		f.Documents = append(f.Documents, doc)
 		if budget < 0 {
@@ -44,6 +50,23 @@ func Parse(path string, data []byte, opts Options) *File {
 		}
 	}
 	return f
+}
+
+// readLists reads the lists that the file defines, before the rules that may use them.
+func (f *File) readLists(data []byte, nodes []*yaml.Node, opts Options) Lists {
+	own, first := make(Lists), make(map[string]Position)
+	for _, node := range nodes {
+		if !isLists(node) {
+			continue
+		}
+		lists, problems := newReader(f.Path, data, opts).listsDocument(node, first)
+		f.Problems = append(f.Problems, problems...)
+		f.Lists = append(f.Lists, lists...)
+		for _, list := range lists {
+			own[list.Name] = list
+		}
+	}
+	return own
 }
 
 // AllProblems returns the problems of the file and of all its documents by

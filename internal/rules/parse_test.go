@@ -43,7 +43,7 @@ x-mine: 1
 	if len(have.Plans()) != 1 || have.Plans()[0].Class != event.ProcessExec {
 		t.Errorf("have plans %v", have.Plans())
 	}
-	have.match, have.plans, have.Hash, have.Document = nil, nil, Hash{}, nil
+	have.match, have.plans, have.Hash, have.own, have.text = nil, nil, Hash{}, Hash{}, nil
 	want := Rule{
 		ID: "R0012", Version: 3, Name: "ingress_tool_transfer", Description: "fetches something",
 		AppliesTo:      []event.Class{event.ProcessExec},

@@ -51,6 +51,8 @@ func coverOf(e expr, negated bool) cover {
 		return coverOfList(e, negated, negated)
 	case disjunction:
 		return coverOfList(e, negated, !negated)
+	case *valueSet:
+		return e.cover(negated)
 	case *literal:
 		if negated {
 			return coverOfNot(e)
@@ -116,19 +118,31 @@ func compareDrafts(a, b draft) int {
 	)
 }
 
-// publicNotes makes one note for each literal, in the order of the rule file.
+// maxListReason is how many bytes it takes to say why values of a list were weakened, about: they
+// are mostly weakened for one reason that names each.
+const maxListReason = 200
+
+// publicNotes makes one note for each literal, and one for all values of a list, in the order of
+// the rule file.
 func publicNotes(notes []draftNote) []Note {
 	if len(notes) == 0 {
 		return nil
 	}
-	at := make(map[*literal]int, len(notes))
+	at := make(map[any]int, len(notes))
 	var out []Note
 	for _, n := range notes {
-		i, ok := at[n.literal]
+		of, note := any(n.literal), Note{Pos: n.literal.pos, Literal: n.literal.source, Reason: n.reason}
+		if set := n.literal.set; set != nil {
+			of, note.Pos, note.Literal = set, set.list.Pos, set.source
+		}
+		i, ok := at[of]
 		if !ok {
-			at[n.literal] = len(out)
-			out = append(out, Note{Pos: n.literal.pos, Literal: n.literal.source, Reason: n.reason})
+			at[of] = len(out)
+			out = append(out, note)
 			continue
+		}
+		if n.literal.set != nil && len(out[i].Reason) > maxListReason {
+			continue // the rest is of the same kind
 		}
 		if !strings.Contains(out[i].Reason, n.reason) {
 			out[i].Reason += "; " + n.reason

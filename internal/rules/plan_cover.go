@@ -9,7 +9,7 @@ const (
 	// maxClauses bounds the slots that one rule takes in one class.
 	maxClauses = 64
 	// maxGroupKeys bounds one group.
-	maxGroupKeys = 4096
+	maxGroupKeys = maxListValues
 	// maxFactors bounds how many disjunctions of one conjunction are multiplied out.
 	maxFactors = 32
 	// maxPairs bounds how many clauses are compared with each other.

@@ -62,13 +62,30 @@ func compareKeys(a, b Key) int {
 type keySet struct {
 	keys  map[Key]struct{}
 	kinds [InNetwork + 1]bool // which kinds occur
+	shape *keyShape           // of many keys; nil if they are few
 }
+
+// keyShape says of many keys which need not be looked for: that takes long.
+type keyShape struct {
+	lengths [InNetwork + 1][MaxKeyBytes + 1]bool // of texts, by kind
+	folds   bool                                 // whether any text folds
+}
+
+// manyKeys is from how many on.
+const manyKeys = 64
 
 func newKeySet(keys []Key) keySet {
 	s := keySet{keys: make(map[Key]struct{}, len(keys))}
+	if len(keys) >= manyKeys {
+		s.shape = &keyShape{}
+	}
 	for _, k := range keys {
 		s.keys[k] = struct{}{}
 		s.kinds[k.Kind] = true
+		if s.shape != nil {
+			s.shape.lengths[k.Kind][len(k.Text)] = true
+			s.shape.folds = s.shape.folds || k.Fold
+		}
 	}
 	return s
 }
@@ -91,7 +108,7 @@ func (s keySet) coversByOther(k Key) bool {
 		return s.coversNetwork(k)
 	}
 	has := func(kind KeyKind, text string) bool {
-		if !s.kinds[kind] {
+		if !s.kinds[kind] || s.shape != nil && !s.shape.lengths[kind][len(text)] {
 			return false
 		}
 		implied := Key{Field: k.Field, Kind: kind, Text: text}
@@ -102,6 +119,9 @@ func (s keySet) coversByOther(k Key) bool {
 		// A folded key implies nothing about the case of letters.
 		if (!k.Fold || !hasLetter(text)) && implied != k && s.has(implied) {
 			return true
+		}
+		if s.shape != nil && !s.shape.folds {
+			return false
 		}
 		implied.Fold = true
 		implied.Text = lowerASCII(text)

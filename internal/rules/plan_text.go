@@ -79,6 +79,9 @@ func (g Group) String() string {
 	return b.String()
 }
 
+// textKeys is how many keys of a group are printed.
+const textKeys = 200
+
 // write prints the keys as alternatives, the field before the first key of each
 // field, wrapped at textWidth.
 func (g Group) write(b *strings.Builder, indent string) {
@@ -86,6 +89,10 @@ func (g Group) write(b *strings.Builder, indent string) {
 	b.WriteString(indent)
 	column := len(indent)
 	for i, k := range g {
+		if i == textKeys {
+			fmt.Fprintf(b, "\n%s| and %d more", further, len(g)-i)
+			break
+		}
 		word := k.test()
 		if i == 0 || g[i-1].Field != k.Field {
 			word = k.Field.String() + ": " + word

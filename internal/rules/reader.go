@@ -19,6 +19,24 @@ type reader struct {
 	// nothing more is said about them.
 	reported map[*yaml.Node]bool
 	aliased  bool // an alias or anchor was reported
+	most     int  // entries of a list
+
+	own     Lists              // defined in the file itself; those of opts come first
+	uses    Lists              // lists that the document names; nil where there is none of the name
+	misfits map[string]Problem // of those of them with values that the document can't have, the first such
+	ruleID  string             // of the document, for messages; "" if it is not known
+}
+
+func newReader(path string, data []byte, opts Options) *reader {
+	return &reader{path: path, data: data, opts: opts, reported: make(map[*yaml.Node]bool), uses: make(Lists), misfits: make(map[string]Problem), most: maxList}
+}
+
+// rule names the document's rule.
+func (r *reader) rule() string {
+	if r.ruleID == "" {
+		return "the rule"
+	}
+	return "rule " + r.ruleID
 }
 
 // errorf reports an error at a node. hint says what to write instead, or is "".

@@ -21,19 +21,22 @@ type Rule struct {
 	Emits       []Emit
 	// EvidenceFields are copied into each detection.
 	EvidenceFields []event.Field
-	Limit          *Limit // nil if each detection is written
-	Metadata       Metadata
-	Tests          []Test
+	// Exceptions are a part of the match already.
+	Exceptions []Exception
+	Limit      *Limit // nil if each detection is written
+	Metadata   Metadata
+	Tests      []Test
 
-	// Hash identifies the content. Comments, layout and the file's name do not
-	// change it.
+	// Hash identifies the content, the values of lists included. Comments, layout and the
+	// file's name do not change it, nor does the order of a list.
 	Hash Hash
 	// Pos is where the rule's document starts.
 	Pos Position
-	// Document is the text that the rule was read from. Read again it gives the same rule.
-	Document []byte
 
-	match expr    // root of the compiled condition
+	text  []byte  // that the rule was read from, its lists apart; see Document
+	own   Hash    // of that text
+	lists Lists   // that the rule uses; nil if none
+	match expr    // root of the compiled condition, exceptions included
 	plans []*Plan // one for each class of AppliesTo, in that order
 }
 

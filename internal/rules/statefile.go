@@ -44,7 +44,7 @@ func ParseStates(path string, data []byte) *StateFile {
 		return f
 	}
 	nodes, problem := splitDocuments(path, data)
-	r := &reader{path: path, data: data, reported: make(map[*yaml.Node]bool)}
+	r := newReader(path, data, Options{})
 	budget := maxNodes
 	switch {
 	case problem != nil:

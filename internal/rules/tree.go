@@ -55,8 +55,12 @@ func (r *reader) checkTree(n *yaml.Node, depth int, budget *int) bool {
 		}
 		r.checkKeys(n)
 	case yaml.SequenceNode:
-		if len(n.Content) > maxList {
-			r.errorf(n, "spread the values over several selections", "list has %d entries, the limit is %d", len(n.Content), maxList)
+		if len(n.Content) > r.most {
+			hint := "make it a shared list, which can have more, or spread the values over several selections"
+			if r.most > maxList {
+				hint = "make it two lists; a rule can name both: [{list: a}, {list: b}]"
+			}
+			r.errorf(n, hint, "list has %d entries, the limit is %d", len(n.Content), r.most)
 			return false
 		}
 	}

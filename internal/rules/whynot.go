@@ -33,6 +33,8 @@ func obstacles(to []Reason, e expr, ev *event.Event, wanted bool) []Reason {
 	switch e := e.(type) {
 	case *literal:
 		return append(to, Reason{Pos: e.pos, Literal: e.source, Holds: !wanted})
+	case *valueSet:
+		return append(to, Reason{Pos: e.list.Pos, Literal: e.source, Holds: !wanted})
 	case negation:
 		return obstacles(to, e.operand, ev, !wanted)
 	case conjunction:

@@ -17,10 +17,10 @@ type Config struct {
 	// Dir is the directory of rule files. It may be a symbolic link, or lie
 	// below one.
 	Dir string
-	// Parse reads the content of one file; see rules.Parse. Of many files several
-	// are parsed at once, so it must be safe for that. An empty file is not given
-	// to it.
-	Parse  func(path string, data []byte) *rules.File
+	// Parse reads the content of one file, whose rules can use the given lists; see rules.Parse.
+	// Of many files several are parsed at once, so it must be safe for that. An empty file is not
+	// given to it, nor is the file of a list.
+	Parse  func(path string, data []byte, lists rules.Lists) *rules.File
 	Logger *slog.Logger
 	// MaxBytes is the size above which a file is not read; 0 means
 	// rules.DefaultMaxBytes.

@@ -49,9 +49,9 @@ func (d *dirty) hint(name string) *hint {
 	return h
 }
 
-// event takes in one event of the rules directory, whose name is a rule file's.
-func (d *dirty) event(e inotify.Event) {
-	h := d.hint(e.Name)
+// event takes in one event of a name, which is a rule file's or a list's.
+func (d *dirty) event(name string, e inotify.Event) {
+	h := d.hint(name)
 	switch {
 	case e.Mask&(unix.IN_CLOSE_WRITE|unix.IN_MOVED_TO) != 0:
 		h.written = true
@@ -74,11 +74,11 @@ func (d *dirty) add(other *dirty) {
 }
 
 // pair joins the two halves of renames whose both names are rule files'.
-func (d *dirty) pair(events []inotify.Event) {
+func (d *dirty) pair(events []inotify.Event, isDir func(inotify.Event) bool) {
 	from := map[uint32]string{}
 	for _, e := range events {
 		switch {
-		case !Accepts(e.Name):
+		case !Accepts(e.Name) || !isDir(e):
 		case e.Mask&unix.IN_MOVED_FROM != 0:
 			from[e.Cookie] = e.Name
 		case e.Mask&unix.IN_MOVED_TO != 0:

@@ -165,9 +165,9 @@ func TestNamesThatAreNotRuleFilesCostNothing(t *testing.T) {
 	cfg := config(t.TempDir(), brief)
 	var parsed []string
 	parse := cfg.Parse
-	cfg.Parse = func(path string, data []byte) *rules.File {
+	cfg.Parse = func(path string, data []byte, lists rules.Lists) *rules.File {
 		parsed = append(parsed, filepath.Base(path))
-		return parse(path, data)
+		return parse(path, data, lists)
 	}
 	f := openStore(t, cfg)
 	sub := f.Changes()

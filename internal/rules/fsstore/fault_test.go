@@ -98,11 +98,11 @@ func holding(t *testing.T, cfg Config) (f *fixture, resume func()) {
 	t.Helper()
 	entered, resumed := make(chan struct{}), make(chan struct{})
 	parse, hold := cfg.Parse, sync.OnceFunc(func() { close(entered); <-resumed })
-	cfg.Parse = func(path string, data []byte) *rules.File {
+	cfg.Parse = func(path string, data []byte, lists rules.Lists) *rules.File {
 		if strings.HasSuffix(path, "hold.yml") {
 			hold()
 		}
-		return parse(path, data)
+		return parse(path, data, lists)
 	}
 	f = openStore(t, cfg)
 	resume = sync.OnceFunc(func() { close(resumed) })

@@ -37,7 +37,9 @@ type fixture struct {
 func config(dir string, grace time.Duration) Config {
 	return Config{
 		Dir: dir, DeleteGrace: grace, Logger: slog.New(&journal{}),
-		Parse: func(path string, data []byte) *rules.File { return rules.Parse(path, data, rules.Options{}) },
+		Parse: func(path string, data []byte, lists rules.Lists) *rules.File {
+			return rules.Parse(path, data, rules.Options{Lists: lists})
+		},
 	}
 }
 

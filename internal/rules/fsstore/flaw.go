@@ -15,10 +15,11 @@ type flaw struct {
 
 // flaws returns what is wrong with the files that updates change, if these are to take effect
 // as one. What was wrong before, and stays as it is, is not among it.
-func (s *set) flaws(updates []update) []flaw {
+func (s *set) flaws(linked linked) []flaw {
+	updates := linked.updates
 	changed := map[*source]bool{}
 	for _, u := range updates {
-		if u.kind == judge || u.kind == drop {
+		if u.kind == judge && !u.again || u.kind == drop {
 			changed[s.sources[u.name]] = true
 		}
 	}
@@ -34,13 +35,17 @@ func (s *set) flaws(updates []update) []flaw {
 		case wait:
 			problems = rules.Problems{{Pos: whole, Message: "file is kept open for writing", Hint: "it is read when the writer closes it"}}
 		case judge:
+			if u.again {
+				problems = src.newly(u.file)
+				break
+			}
 			if u.file == nil {
 				if src != nil && len(src.owned) > 0 {
 					problems = rules.Problems{{Pos: whole, Message: "file is empty", Hint: "give it content, or remove it"}}
 				}
 				break
 			}
-			problems = s.wrong(u.file, defined, changed)
+			problems = s.wrong(u.name, u.file, linked.lists, defined, changed)
 		}
 		if len(problems) > 0 {
 			flaws = append(flaws, flaw{u.name, u.path, problems})
@@ -49,12 +54,28 @@ func (s *set) flaws(updates []update) []flaw {
 	return flaws
 }
 
+// newly returns the errors of documents that were right before their lists changed.
+func (src *source) newly(f *rules.File) rules.Problems {
+	var problems rules.Problems
+	for _, d := range f.Documents {
+		if _, was := src.claims[d.RuleID]; was && d.Problems.Failed() {
+			problems = append(problems, d.Problems...)
+		}
+	}
+	return problems
+}
+
 // wrong returns the errors of a file, among others that change with it and define rules.
-func (s *set) wrong(f *rules.File, defined map[string]rules.Position, changed map[*source]bool) rules.Problems {
+func (s *set) wrong(name string, f *rules.File, lists ownedLists, defined map[string]rules.Position, changed map[*source]bool) rules.Problems {
 	var problems rules.Problems
 	for _, p := range f.AllProblems() {
 		if !p.Warning {
 			problems = append(problems, p)
+		}
+	}
+	for _, list := range f.Lists {
+		if owned, ok := lists[list.Name]; ok && owned.owner != name {
+			problems = append(problems, twice(list, owned))
 		}
 	}
 	for _, d := range f.Documents {

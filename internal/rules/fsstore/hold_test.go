@@ -80,12 +80,12 @@ func TestHoldWhileFilesAreRead(t *testing.T) {
 	fill(t, cfg.Dir, two())
 	var f *fixture
 	parse, during := cfg.Parse, map[string]func(){}
-	cfg.Parse = func(path string, data []byte) *rules.File {
+	cfg.Parse = func(path string, data []byte, lists rules.Lists) *rules.File {
 		if do := during[filepath.Base(path)]; do != nil {
 			delete(during, filepath.Base(path))
 			do()
 		}
-		return parse(path, data)
+		return parse(path, data, lists)
 	}
 	entered, resume := make(chan struct{}), make(chan struct{})
 	f = openStore(t, cfg)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,6 +90,7 @@ func (l *loop) watch() error {
 	}
 	last := l.root
 	l.w, l.root = w, newRoot(l.path, w)
+	l.root.watchBelow(ListsName)
 	l.ahead, l.failed, l.redo = nil, nil, nil
 	if last != nil {
 		l.root.at = last.at
@@ -225,23 +227,24 @@ func (l *loop) handle(batch inotify.Batch) error {
 	rearm, held := batch.Rescan&inotify.Overflow != 0 || !l.root.enter(), false
 	for _, e := range batch.Events {
 		rearm = rearm || l.root.concerns(e)
-		if !l.root.isDir(e) {
+		name, ok := l.root.nameOf(e)
+		if !ok {
 			continue
 		}
-		held = held || e.Name == HoldName
+		held = held || name == HoldName
 		if e.Mask&unix.IN_ATTRIB != 0 {
-			l.permitted(work, e.Name)
+			l.permitted(work, name)
 			continue
 		}
 		if Accepts(e.Name) {
 			rearm = rearm || l.gone // it was there, and is not empty any more
-			work.event(e)
+			work.event(name, e)
 		}
-		for _, name := range l.leading[e.Name] {
-			work.hint(name).written, work.switched = true, true
+		for _, file := range l.leading[name] {
+			work.hint(file).written, work.switched = true, true
 		}
 	}
-	work.pair(batch.Events)
+	work.pair(batch.Events, l.root.isDir)
 	if held {
 		l.take(newDirty(batch.At))
 	}
@@ -255,11 +258,11 @@ func (l *loop) handle(batch inotify.Batch) error {
 	return nil
 }
 
-// permitted takes in that the attributes of a file, or with "" of the directory,
-// are other ones. They matter only to what could not be read.
+// permitted takes in that the attributes of a file are other ones, or with "" or ListsName and a
+// slash of the directory. They matter only to what could not be read.
 func (l *loop) permitted(work *dirty, name string) {
 	for file, src := range l.store.set.sources {
-		if src.bad != nil && (name == file || name == "" || slices.Contains(l.leading[name], file)) {
+		if src.bad != nil && (name == file || name == file[:strings.LastIndexByte(file, '/')+1] || slices.Contains(l.leading[name], file)) {
 			work.hint(file).written = true
 		}
 	}
@@ -347,7 +350,7 @@ func (l *loop) tick(now time.Time) error {
 		}
 	}
 	if len(drops) > 0 {
-		l.store.apply(drops, rules.ChangeSet{})
+		l.apply(drops, rules.ChangeSet{})
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.busy)) {
 		if b := l.busy[name]; !now.Before(b.due) {

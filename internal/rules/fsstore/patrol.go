@@ -270,9 +270,13 @@ func (l *loop) drain() (told map[string]bool, all bool, err error) {
 			return told, true, nil
 		}
 		for _, e := range batch.Events {
-			told[e.Name] = true
-			for _, name := range l.leading[e.Name] {
-				told[name] = true
+			name, ok := l.root.nameOf(e)
+			if !ok {
+				continue
+			}
+			told[name] = true
+			for _, file := range l.leading[name] {
+				told[file] = true
 			}
 		}
 		if err := l.handle(batch); err != nil || batch.Rescan != 0 {

@@ -1,6 +1,7 @@
 package fsstore
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,8 @@ func (src *source) rejections(s *set, u update) []rules.Change {
 		src.rejected = digest{}
 		return nil
 	}
-	if src.rejected == src.sum {
+	told := u.told()
+	if src.rejected == told {
 		return nil
 	}
 	var changes []rules.Change
@@ -36,7 +38,7 @@ func (src *source) rejections(s *set, u update) []rules.Change {
 			changes = append(changes, rules.Change{Kind: rules.Rejected, RuleID: id, Problems: problems})
 		}
 	}
-	reject("", u.file.Problems)
+	reject("", append(slices.Clone(u.file.Problems), src.listProblems(s)...))
 	for _, d := range u.file.Documents {
 		problems := d.Problems
 		if c := src.claims[d.RuleID]; d.Rule != nil && c.rule != d.Rule && !problems.Failed() {
@@ -48,9 +50,34 @@ func (src *source) rejections(s *set, u update) []rules.Change {
 	}
 	src.rejected = digest{}
 	if len(changes) > 0 {
-		src.rejected = src.sum
+		src.rejected = told
 	}
 	return changes
+}
+
+// told identifies what is announced of a file that is judged: its content and, where its rules
+// use lists, what is wrong with them by these.
+func (u update) told() digest {
+	if file, _ := u.uses(); file == nil {
+		return u.sum
+	}
+	return sha256.Sum256(append(slices.Clone(u.sum[:]), u.file.AllProblems().Error()...))
+}
+
+// listProblems returns the problems of lists that another file defines, or that rules refuse.
+func (src *source) listProblems(s *set) rules.Problems {
+	var found rules.Problems
+	for _, list := range src.lists {
+		owned, ok := s.lists[list.Name]
+		switch {
+		case !ok || src.missing:
+		case owned.owner != src.name:
+			found = append(found, twice(list, owned))
+		case owned.list.Wrong != nil && list.Wrong == nil:
+			found = append(found, *owned.list.Wrong)
+		}
+	}
+	return found
 }
 
 // repeated returns the problems of the document at a position that another one
@@ -94,6 +121,7 @@ func (s *set) report() []rules.SourceProblems {
 
 func (src *source) report(s *set) rules.SourceProblems {
 	r := rules.SourceProblems{Source: src.path, Problems: slices.Clone(src.problems)}
+	r.Problems = append(r.Problems, src.listProblems(s)...)
 	for _, id := range src.order {
 		if src.missing {
 			break // it will be gone with its claims, or be back

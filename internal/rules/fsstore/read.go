@@ -3,6 +3,7 @@ package fsstore
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -143,7 +144,7 @@ func unfit(st *unix.Stat_t, maxBytes int64) (reading, bool) {
 			unix.S_IFCHR: "character device", unix.S_IFBLK: "block device",
 		}
 		return reading{state: unusable, message: "is a " + names[kind] + ", not a file",
-			hint: "rule files lie in the rules directory itself"}, false
+			hint: "rule files lie in the rules directory itself, lists in lists/"}, false
 	}
 	if st.Size > maxBytes {
 		return reading{state: unusable, message: fmt.Sprintf("file has %d bytes, the limit is %d", st.Size, maxBytes),
@@ -190,21 +191,23 @@ func exists(dir int, name string) bool {
 	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
-// linksOf returns the names in the directory that a name leads through, if it
-// is a symbolic link: for "a.yml -> ..data/a.yml" and "..data -> ..1" these are
+// linksOf returns the names that a name leads through in its directory, which is the rules
+// directory or that of lists, if it is a symbolic link: for "a.yml -> ..data/a.yml" and "..data -> ..1" these are
 // "..data" and "..1". A change of any of them is a change of the name.
 func linksOf(dir int, name string) []string {
 	var through []string
+	prefix := name[:strings.LastIndexByte(name, '/')+1]
 	buf := make([]byte, unix.PathMax)
 	for range pathwatch.MaxLinks {
 		n, err := unix.Readlinkat(dir, name, buf)
 		if err != nil {
 			return through
 		}
-		name = firstComponent(string(buf[:n]))
-		if name == "" {
+		first := firstComponent(string(buf[:n]))
+		if first == "" {
 			return through
 		}
+		name = prefix + first
 		through = append(through, name)
 	}
 	return through

@@ -78,7 +78,7 @@ func (l *loop) refreshWithin(work *dirty, grace time.Duration) {
 		}
 	}
 	if len(updates) > 0 {
-		l.store.apply(updates, l.set(work.switched, false))
+		l.apply(updates, l.set(work.switched, false))
 	}
 }
 
@@ -94,25 +94,28 @@ type inspection struct {
 // several are compiled at once; what is done with them stays in order.
 func (l *loop) inspectAll(work *dirty) []inspection {
 	found := make([]inspection, len(work.order))
-	workers := min(runtime.GOMAXPROCS(0), (len(work.order)+inspectShare-1)/inspectShare)
+	share(len(work.order), func(i int) {
+		name := work.order[i]
+		found[i] = l.inspect(name, *work.hints[name])
+	})
+	return found
+}
+
+// share does each of n things. Of many, several are done at once.
+func share(n int, do func(i int)) {
+	workers := min(runtime.GOMAXPROCS(0), (n+inspectShare-1)/inspectShare)
 	var next atomic.Int64
-	inspect := func() {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= len(work.order) {
-				return
-			}
-			name := work.order[i]
-			found[i] = l.inspect(name, *work.hints[name])
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			do(i)
 		}
 	}
 	var others sync.WaitGroup
 	for range workers - 1 {
-		others.Go(inspect)
+		others.Go(work)
 	}
-	inspect()
+	work()
 	others.Wait()
-	return found
 }
 
 // inspect reads and compiles one file. It changes nothing, so that several can be
@@ -125,7 +128,14 @@ func (l *loop) inspect(name string, h hint) inspection {
 	// Only the loop's goroutine writes the set, and it waits for us.
 	found.sum = sha256.Sum256(found.data)
 	src := l.store.set.sources[name]
-	if found.same = src != nil && src.judged && src.sum == found.sum; found.same || blank(found.data) {
+	if found.same = src != nil && src.judged && src.sum == found.sum; found.same {
+		return found
+	}
+	if list, ok := listOf(name); ok {
+		found.file = rules.ParseList(list, l.file(name), found.data, rules.Options{MaxBytes: int(l.cfg.MaxBytes)})
+		return found
+	}
+	if blank(found.data) {
 		return found
 	}
 	if l.held != nil {
@@ -134,8 +144,8 @@ func (l *loop) inspect(name string, h hint) inspection {
 			return found
 		}
 	}
-	file := l.cfg.Parse(l.file(name), found.data)
-	if len(file.Documents) > 0 || len(file.Problems) > 0 {
+	file := l.cfg.Parse(l.file(name), found.data, l.store.set.lists.now())
+	if len(file.Documents) > 0 || len(file.Lists) > 0 || len(file.Problems) > 0 {
 		found.file = file
 	}
 	return found
@@ -161,29 +171,30 @@ func (l *loop) conclude(name string, h hint, seen time.Time, found inspection) (
 	if found.same {
 		return update{kind: confirm, name: name}, true
 	}
-	if l.doubtful(name, h, found.file, found.stamp) {
+	if l.doubtful(name, h, found) {
 		return l.putOff(name, h, seen), true
 	}
-	return update{kind: judge, name: name, path: l.file(name), sum: found.sum, file: found.file}, true
+	return update{kind: judge, name: name, path: l.file(name), sum: found.sum, file: found.file, data: found.data}, true
 }
 
 // doubtful reports whether content had better not be believed yet: it is wrong
 // or lacks what was there, and the file is being written. Content that is right
 // is taken at once, whoever has the file open, but in a set: what is still to be written may
-// belong to it.
-func (l *loop) doubtful(name string, h hint, file *rules.File, read stamp) bool {
+// belong to it; and but for lists: half a list is right, and not what its writer means.
+func (l *loop) doubtful(name string, h hint, found inspection) bool {
+	file := found.file
 	switch {
-	case file == nil:
+	case file == nil || len(found.data) == 0:
 		if !h.written && h.tries == 0 {
 			return true // just made: its writer may not even have it open yet
 		}
-	case l.held == nil && !file.AllProblems().Failed() && !l.store.set.loses(name, file):
+	case l.held == nil && len(file.Lists) == 0 && !file.AllProblems().Failed() && !l.store.set.loses(name, file):
 		return false
 	}
 	if h.written && h.tries > 0 && time.Since(h.first) >= busyLong {
 		return false
 	}
-	return !settled(l.root.dir, name, read, false)
+	return !settled(l.root.dir, name, found.stamp, false)
 }
 
 // putOff has the file looked at again later, if no event comes before.

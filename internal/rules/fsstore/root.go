@@ -31,6 +31,8 @@ type root struct {
 	at    place
 	watch inotify.Watch // of the directory; valid if there
 	dir   int           // descriptor of the directory; -1 unless it is entered
+
+	below *below // nil for none
 }
 
 // place identifies a directory, and the mount by which the path leads there.
@@ -60,6 +62,7 @@ func (r *root) arm() error {
 	old := r.watches()
 	dir, watch := -1, inotify.Watch(0)
 	at, err := r.way.Walk()
+	below, belowErr := r.below.walk()
 	if err == nil {
 		dir, watch, err = r.open(at)
 	}
@@ -67,6 +70,12 @@ func (r *root) arm() error {
 	r.dir, r.watch = dir, watch
 	if err == nil {
 		r.at, err = placeOf(dir)
+	}
+	if err == nil {
+		err = belowErr
+	}
+	if err == nil {
+		err = r.below.arm(below, dir)
 	}
 	r.there = err == nil
 	r.way.Release(old, r.watches())
@@ -98,7 +107,7 @@ func (r *root) enter() bool {
 		return true
 	}
 	dir, now, err := r.look()
-	if err == nil && now == r.at {
+	if err == nil && now == r.at && !r.below.moved(dir) {
 		r.dir = dir
 		return true
 	}
@@ -115,8 +124,9 @@ func (r *root) moved() bool {
 	if err != nil {
 		return r.there
 	}
+	moved := !r.there || now != r.at || r.below.moved(dir)
 	_ = unix.Close(dir) // an O_PATH descriptor has nothing to lose
-	return !r.there || now != r.at
+	return moved
 }
 
 func (r *root) look() (int, place, error) {
@@ -133,17 +143,30 @@ func (r *root) look() (int, place, error) {
 
 // concerns reports whether an event means that the path may lead elsewhere now.
 func (r *root) concerns(e inotify.Event) bool {
-	return r.way.Concerns(e) || r.isDir(e) && e.Mask&pathwatch.Ends != 0
+	return r.way.Concerns(e) || r.isDir(e) && e.Mask&pathwatch.Ends != 0 || r.below.concerns(e)
 }
 
 // isDir reports whether an event is of the rules directory.
 func (r *root) isDir(e inotify.Event) bool { return r.there && e.Watch == r.watch }
+
+// nameOf returns the name that an event is of, as seen from the directory; false if it is of no
+// name there, nor in the one below.
+func (r *root) nameOf(e inotify.Event) (string, bool) {
+	switch {
+	case r.isDir(e):
+		return e.Name, true
+	case r.below.isDir(e):
+		return r.below.name + "/" + e.Name, true
+	}
+	return "", false
+}
 
 func (r *root) watches() map[inotify.Watch]bool {
 	all := r.way.Watches()
 	if r.there {
 		all[r.watch] = true
 	}
+	r.below.addWatches(all)
 	return all
 }
 
@@ -167,9 +190,26 @@ func firstComponent(path string) string {
 	return ""
 }
 
-// entries returns the names of rule files in a directory, sorted.
+// entries returns the names of rule files in a directory, and of the files of lists below it,
+// sorted.
 func entries(dir int) ([]string, error) {
-	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	names, err := entriesOf(dir, ".")
+	if err != nil {
+		return nil, err
+	}
+	lists, err := entriesOf(dir, ListsName)
+	if err != nil && !pathwatch.Gone(err) {
+		return nil, err
+	}
+	for _, name := range lists {
+		names = append(names, ListsName+"/"+name)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func entriesOf(dir int, path string) ([]string, error) {
+	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening rules directory to list it: %w", err)
 	}
@@ -179,7 +219,5 @@ func entries(dir int) ([]string, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("listing rules directory: %w", err)
 	}
-	names = slices.DeleteFunc(names, func(n string) bool { return !Accepts(n) })
-	slices.Sort(names)
-	return names, nil
+	return slices.DeleteFunc(names, func(n string) bool { return !Accepts(n) }), nil
 }

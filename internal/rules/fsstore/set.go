@@ -20,6 +20,7 @@ import (
 // version, and no other file can take them.
 type set struct {
 	live    map[string]*liveRule
+	lists   ownedLists
 	sources map[string]*source
 	claims  map[string][]*source // rule id -> the files that claim it
 }
@@ -46,6 +47,10 @@ type source struct {
 	broken   map[string]struct{} // ids of documents with errors: held
 	holdAll  bool                // bad as a whole: all that it owned is held
 	problems rules.Problems      // of the file and its documents
+	lists    []*rules.List       // that it defines
+	unknown  *rules.Problem      // why it is not known which lists it defines
+	linked   *rules.File         // what was read, if it uses lists
+	data     []byte              // what that was read from
 	bad      *rules.Problem      // why the file can't be read at all
 	blank    bool                // it has no documents
 	waiting  bool                // somebody keeps it open for writing
@@ -65,6 +70,8 @@ type update struct {
 	path string
 
 	from    string         // judge: the file was renamed from this name
+	again   bool           // judge: only the lists are other ones
+	data    []byte         // judge
 	sum     digest         // judge
 	file    *rules.File    // judge; nil if blank
 	problem *rules.Problem // refuse
@@ -82,12 +89,14 @@ const (
 )
 
 func newSet() *set {
-	return &set{live: map[string]*liveRule{}, sources: map[string]*source{}, claims: map[string][]*source{}}
+	return &set{lists: ownedLists{}, live: map[string]*liveRule{}, sources: map[string]*source{}, claims: map[string][]*source{}}
 }
 
 // apply takes the updates in and returns the changes that they make, in order.
 // They are judged together, so that what moved between files is not deleted.
-func (s *set) apply(updates []update) []rules.Change {
+func (s *set) apply(linked linked) []rules.Change {
+	updates := linked.updates
+	s.lists = linked.lists
 	type step struct {
 		update
 		src *source
@@ -102,7 +111,7 @@ func (s *set) apply(updates []update) []rules.Change {
 		}
 		after := slices.Sorted(maps.Keys(src.owned))
 		steps = append(steps, step{u, src, slices.Concat(src.order, before, after)})
-		fresh[src] = u.kind == judge
+		fresh[src] = u.kind == judge && !u.again
 	}
 	var changes []rules.Change
 	decided := make(map[string]bool)
@@ -112,13 +121,22 @@ func (s *set) apply(updates []update) []rules.Change {
 				continue
 			}
 			decided[id] = true
-			if c, ok := s.decide(id, fresh); ok {
+			if c, ok := s.decide(id, fresh, linked.live); ok {
 				c.Seen = st.seen
 				changes = append(changes, c)
 			}
 		}
 		for _, c := range st.src.rejections(s, st.update) {
 			c.Seen = st.seen
+			changes = append(changes, c)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(linked.live)) {
+		if decided[id] {
+			continue
+		}
+		if c, ok := s.relink(id, linked.live); ok {
+			c.Seen = updates[0].seen
 			changes = append(changes, c)
 		}
 	}
@@ -140,7 +158,7 @@ func (s *set) enter(u update) (*source, []string) {
 		s.inherit(src, u.from)
 	}
 	before := src.ids()
-	src.waiting = u.kind == wait
+	src.waiting = u.kind == wait || u.again && src.waiting
 	src.missing = u.kind == miss
 	switch u.kind {
 	case judge:
@@ -149,7 +167,7 @@ func (s *set) enter(u update) (*source, []string) {
 		// Not to be read is not to define nothing: all that was live is held.
 		bad := src.bad
 		s.judge(src, update{path: u.path, file: &rules.File{Path: u.path}})
-		src.judged, src.bad = false, bad
+		src.judged, src.bad, src.unknown = false, bad, u.problem
 	case drop:
 		s.unclaim(src)
 		delete(s.sources, src.name)
@@ -179,6 +197,8 @@ func (s *set) judge(src *source, u update) {
 	src.judged, src.sum, src.path, src.bad = true, u.sum, u.path, nil
 	src.claims, src.broken = map[string]claim{}, map[string]struct{}{}
 	src.problems = nil
+	src.lists, src.unknown = u.defines()
+	src.linked, src.data = u.uses()
 	src.blank = u.file == nil
 	src.holdAll = src.blank || !u.file.Complete
 	if src.blank {
@@ -220,8 +240,8 @@ func (s *set) unclaim(src *source) {
 }
 
 // decide settles which file's version of a rule is live. fresh are the files
-// whose content is new.
-func (s *set) decide(id string, fresh map[*source]bool) (rules.Change, bool) {
+// whose content is new, and relinked the rules that stay live with other lists.
+func (s *set) decide(id string, fresh map[*source]bool, relinked map[string]*rules.Rule) (rules.Change, bool) {
 	was := s.live[id]
 	var next *source
 	if was != nil {
@@ -232,12 +252,12 @@ func (s *set) decide(id string, fresh map[*source]bool) (rules.Change, bool) {
 			// A file that is new and has the rule is where it moved to. One that
 			// had it already has no more right to it than before.
 			if next = s.claimant(id, func(c *source) bool { return fresh[c] }); next == nil {
-				return rules.Change{}, false
+				return s.relink(id, relinked)
 			}
 		case claimed:
 			next = owner
 		case s.sources[owner.name] == owner && owner.holds(id):
-			return rules.Change{}, false
+			return s.relink(id, relinked)
 		}
 	}
 	if next == nil {

@@ -23,7 +23,7 @@ func TestSetInvariants(t *testing.T) {
 		followed := map[string]rules.Hash{} // what a subscriber takes to be live
 		for range rapid.IntRange(1, 20).Draw(t, "batches") {
 			announced := map[string]bool{}
-			for _, c := range s.apply(drawBatch(t, s)) {
+			for _, c := range s.apply(linked{updates: drawBatch(t, s)}) {
 				if c.Kind == rules.Rejected {
 					if !c.Problems.Failed() {
 						t.Fatalf("%q is rejected without a reason", c.RuleID)

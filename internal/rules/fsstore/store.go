@@ -230,11 +230,11 @@ func (s *Store) load() []rules.Stated {
 
 // apply takes updates in and announces what they change, as a set if they are one. A
 // snapshot has both or neither. Until a set that waits is taken in, nothing else is.
-func (s *Store) apply(updates []update, set rules.ChangeSet) {
+func (s *Store) apply(linked linked, set rules.ChangeSet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = nil
-	changes := s.set.apply(updates)
+	changes := s.set.apply(linked)
 	for i, c := range changes {
 		if c.Kind == rules.Definition {
 			changes[i].State = s.states[c.RuleID]

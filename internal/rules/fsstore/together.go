@@ -1,6 +1,7 @@
 package fsstore
 
 import (
+	"slices"
 	"time"
 
 	"bittern/internal/rules"
@@ -53,8 +54,9 @@ func (l *loop) attempt(grace time.Duration) {
 	if !whole {
 		return
 	}
-	if flaws := l.store.set.flaws(updates); len(flaws) > 0 {
-		h.told = l.store.refuse(updates, flaws, h.told)
+	linked := l.link(updates)
+	if flaws := l.store.set.flaws(linked); len(flaws) > 0 {
+		h.told = l.store.refuse(edited(linked.updates, flaws), flaws, h.told)
 		return
 	}
 	for _, u := range updates {
@@ -64,7 +66,14 @@ func (l *loop) attempt(grace time.Duration) {
 	}
 	l.held = nil
 	clear(l.vanished)
-	l.store.apply(updates, l.set(true, true))
+	l.store.apply(linked, l.set(true, true))
+}
+
+// edited leaves out the updates of files that only use lists which change, and are right with them.
+func edited(updates []update, flaws []flaw) []update {
+	return slices.DeleteFunc(slices.Clone(updates), func(u update) bool {
+		return u.again && !slices.ContainsFunc(flaws, func(f flaw) bool { return f.name == u.name })
+	})
 }
 
 // set makes a set of changes, if they are one.

@@ -52,11 +52,11 @@ func TestSetWaitsForAllOfAFile(t *testing.T) {
 	fill(t, cfg.Dir, two())
 	var parsed atomic.Int32
 	parse := cfg.Parse
-	cfg.Parse = func(path string, data []byte) *rules.File {
+	cfg.Parse = func(path string, data []byte, lists rules.Lists) *rules.File {
 		if strings.Contains(string(data), "rule_version: 3") {
 			parsed.Add(1)
 		}
-		return parse(path, data)
+		return parse(path, data, lists)
 	}
 	f := openStore(t, cfg)
 	sub := f.Changes()

@@ -19,9 +19,10 @@ func (g *Generator) Rule(id string, version int) string {
 	return g.RuleFor(id, version, event.ProcessExec)
 }
 
-// RuleFor returns the text of a rule file with one rule for a class.
+// RuleFor returns the text of a rule file with one rule for a class, and the lists that it uses.
 func (g *Generator) RuleFor(id string, version int, class event.Class) string {
-	var b strings.Builder
+	var b, lists strings.Builder
+	shared := &sharer{id: id, to: &lists}
 	fmt.Fprintf(&b, "rule_id: %s\nrule_version: %d\nname: random\napplies_to: [%s]\n", id, version, class)
 	b.WriteString("emits:\n  - {tactic: TA0002, technique_id: T1059, confidence: 0.5}\nmatch:\n")
 	var names []string
@@ -30,10 +31,34 @@ func (g *Generator) RuleFor(id string, version int, class event.Class) string {
 		name := "s" + itoa(i)
 		names = append(names, name)
 		fmt.Fprintf(&b, "  %s:\n", name)
-		g.fields(&b, fields)
+		g.fields(&b, "    ", fields, shared)
 	}
 	fmt.Fprintf(&b, "  condition: %s\n", g.condition(names))
+	if g.oneIn(3) {
+		b.WriteString("exceptions:\n")
+		for i := range g.between(1, 2) {
+			fmt.Fprintf(&b, "  - name: x%d\n    match:\n", i)
+			g.fields(&b, "      ", fields, shared)
+		}
+	}
+	if lists.Len() > 0 {
+		return "lists:\n" + lists.String() + "---\n" + b.String()
+	}
 	return b.String()
+}
+
+// sharer makes lists of values, with names that no other rule's lists have.
+type sharer struct {
+	id    string
+	to    *strings.Builder
+	lists int
+}
+
+func (s *sharer) list(values []string) string {
+	s.lists++
+	name := fmt.Sprintf("%s-%d", s.id, s.lists)
+	fmt.Fprintf(s.to, "  %s: [%s]\n", name, strings.Join(values, ", "))
+	return fmt.Sprintf("{list: %s}", name)
 }
 
 // condition uses each of the names once.
@@ -53,7 +78,7 @@ func (g *Generator) condition(names []string) string {
 }
 
 // fields writes the body of one selection.
-func (g *Generator) fields(b *strings.Builder, v vocabulary) {
+func (g *Generator) fields(b *strings.Builder, indent string, v vocabulary, shared *sharer) {
 	seen := map[string]bool{}
 	for range g.between(1, 2) {
 		key, values := g.comparison(v)
@@ -61,7 +86,14 @@ func (g *Generator) fields(b *strings.Builder, v vocabulary) {
 			continue
 		}
 		seen[key] = true
-		fmt.Fprintf(b, "    %s: [%s]\n", key, strings.Join(values, ", "))
+		switch at := g.between(0, len(values)-1); {
+		case !g.oneIn(3):
+			fmt.Fprintf(b, "%s%s: [%s]\n", indent, key, strings.Join(values, ", "))
+		case at == 0:
+			fmt.Fprintf(b, "%s%s: %s\n", indent, key, shared.list(values))
+		default:
+			fmt.Fprintf(b, "%s%s: [%s, %s]\n", indent, key, strings.Join(values[:at], ", "), shared.list(values[at:]))
+		}
 	}
 }
 

@@ -15,7 +15,8 @@ func (b *builder) ofClass(c event.Class) *node {
 	return &node{
 		If: &node{Properties: map[string]*node{"applies_to": applies}, Required: []string{"applies_to"}},
 		Then: &node{
-			Properties: map[string]*node{"match": b.match(c), "evidence_fields": {Items: names}},
+			Properties: map[string]*node{"match": b.match(c), "evidence_fields": {Items: names},
+				"exceptions": {Items: &node{Properties: map[string]*node{"match": b.selection(c)}}}},
 			// With several classes the event of a test is of the first.
 			If:   &node{Properties: map[string]*node{"applies_to": {MaxItems: 1}}},
 			Then: &node{Properties: map[string]*node{"tests": {Items: &node{If: &node{Required: []string{"event"}}, Then: &node{}, Else: otherwise}}}},

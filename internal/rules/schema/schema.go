@@ -21,10 +21,11 @@ const visible = `[^ \t\r\n]`
 // JSON returns the schema of one document of a rule file.
 func JSON() ([]byte, error) {
 	b := &builder{defs: make(map[string]*node)}
-	root, err := b.rule()
+	rule, err := b.rule()
 	if err != nil {
 		return nil, err
 	}
+	root := &node{If: isLists(), Then: b.lists(), Else: rule}
 	root.Schema, root.Title, root.Defs = "https://json-schema.org/draft/2020-12/schema", "Bittern rule", b.defs
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
@@ -111,6 +112,11 @@ func (b *builder) value(k rules.KeyInfo) (n *node, err error) {
 	case rules.TypeEmits:
 		n, err = b.mapping(rules.EmitKeys())
 		n = list(n)
+	case rules.TypeExceptions:
+		n, err = b.mapping(rules.ExceptionKeys())
+		n = list(n)
+	case rules.TypeSelection:
+		n = &node{} // which fields, by class
 	case rules.TypeLimit:
 		n, err = b.mapping(rules.LimitKeys())
 	case rules.TypePer:

@@ -94,13 +94,16 @@ func (b *builder) comparison(f event.FieldInfo, way rules.ModifierInfo) *node {
 func (b *builder) operand(f event.FieldInfo, way string, all, fold bool) *node {
 	name, one := b.one(f, way, fold)
 	b.defs[name] = one
+	b.defs["shared"] = sharedList()
 	values := name + ".list"
-	b.defs[values] = list(ref(name))
-	if all {
-		return ref(values)
-	}
+	b.defs[values] = list(&node{AnyOf: []*node{ref(name), ref("shared")}})
 	either := name + ".any"
-	b.defs[either] = &node{AnyOf: []*node{ref(name), ref(values)}}
+	b.defs[either] = &node{AnyOf: []*node{ref(name), ref(values), ref("shared")}}
+	several := name + ".all"
+	b.defs[several] = &node{AnyOf: []*node{ref(values), ref("shared")}}
+	if all {
+		return ref(several)
+	}
 	return ref(either)
 }
 

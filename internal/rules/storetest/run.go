@@ -128,6 +128,9 @@ func Run(t *testing.T, newStore func(t *testing.T, clock *Clock) Backend) {
 	for name, check := range setChecks {
 		t.Run("sets: "+name, func(t *testing.T) { check(t, newBackend(t)) })
 	}
+	for name, check := range listChecks {
+		t.Run("lists: "+name, func(t *testing.T) { check(t, newBackend(t)) })
+	}
 	for name, check := range stateChecks {
 		t.Run("states: "+name, func(t *testing.T) {
 			clock := NewClock()

@@ -81,7 +81,9 @@ func openStore(t *testing.T) *statedStore {
 	t.Helper()
 	s := &statedStore{cfg: fsstore.Config{
 		Dir: t.TempDir(), States: filepath.Join(t.TempDir(), "states"), Logger: slog.New(slog.DiscardHandler),
-		Parse: func(path string, data []byte) *rules.File { return rules.Parse(path, data, rules.Options{}) },
+		Parse: func(path string, data []byte, _ rules.Lists) *rules.File {
+			return rules.Parse(path, data, rules.Options{})
+		},
 	}}
 	s.open(t)
 	return s
