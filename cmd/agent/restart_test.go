@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,7 +29,8 @@ type restarts struct {
 	cgroup     *cgroup
 	rules      string
 	output     string
-	program    string // what start starts
+	program    string   // what start starts
+	by         []string // a command that executes it; nil for none
 }
 
 func newRestarts(t *testing.T) *restarts {
@@ -47,7 +50,8 @@ func newRestarts(t *testing.T) *restarts {
 func (r *restarts) start(t *testing.T, args ...string) *process {
 	t.Helper()
 	args = append([]string{"run", "--log-format", "json", "--output", "json", "--rules", r.rules, "--pins", r.pins, "--cgroup", r.cgroup.path}, args...)
-	p := &process{cmd: exec.Command(called(t, r.program, "bittern"), args...), out: newLines(), log: newLines()}
+	args = slices.Concat(r.by, []string{called(t, r.program, "bittern")}, args)
+	p := &process{cmd: exec.Command(args[0], args[1:]...), out: newLines(), log: newLines()}
 	p.cmd.Env = append(os.Environ(), rootVariable+"="+r.root)
 	out, err := os.OpenFile(r.output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -117,6 +121,9 @@ func (r *restarts) killed(t *testing.T, kills int, programs ...string) (last, ru
 		p = r.start(t, "--slots", fmt.Sprint(4096<<(kill%3)), "--ring-bytes", fmt.Sprint(1<<(19+kill%3)))
 	}
 	p.logged(t, "bittern is running")
+	if all, _, _ := p.log.snapshot(); strings.Contains(strings.Join(all, "\n"), "can't be taken over") {
+		t.Errorf("hooks were not taken over:\n%s", strings.Join(all, "\n"))
+	}
 	last = stop()
 	if code, _ := p.stop(t, syscall.SIGTERM); code != 0 {
 		all, _, _ := p.log.snapshot()
@@ -133,6 +140,33 @@ func (r *restarts) killed(t *testing.T, kills int, programs ...string) (last, ru
 func TestKilled(t *testing.T) {
 	r := newRestarts(t)
 	last, running := r.killed(t, *kills, r.program)
+	r.once(t, last, *kills+1)
+	t.Logf("%d executions, each reported once; killed %d times, %d of them while running", last, *kills, running)
+}
+
+// TestKilledAsService has only the capabilities that the unit in the operations guide gives.
+func TestKilledAsService(t *testing.T) {
+	require.Tool(t, "setpriv")
+	guide, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.+)$`).FindSubmatch(guide)
+	if found == nil {
+		t.Fatal("the guide has no unit with capabilities")
+	}
+	given := strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(string(found[1]), "CAP_", "+"), " ", ","))
+	r := newRestarts(t)
+	r.by = []string{"setpriv", "--bounding-set=-all," + given, "--no-new-privs"}
+	last, _ := r.killed(t, 2, r.program)
+	r.once(t, last, 3)
+	t.Logf("%d executions, each reported once, with %s", last, given)
+}
+
+// once fails unless the output has each execution exactly once, by versions that never go back, to the
+// newest.
+func (r *restarts) once(t *testing.T, last, newest int) {
+	t.Helper()
 	found := collect(t, r.lines(t))
 	version := 0
 	for n := 1; n <= last; n++ {
@@ -146,10 +180,9 @@ func TestKilled(t *testing.T) {
 		}
 		version = v
 	}
-	if version != *kills+1 {
-		t.Errorf("the last version to report was %d, want %d", version, *kills+1)
+	if version != newest {
+		t.Errorf("the last version to report was %d, want %d", version, newest)
 	}
-	t.Logf("%d executions, each reported once; killed %d times, %d of them while running", last, *kills, running)
 }
 
 // TestKeep stops an agent that keeps the kernel at work: what happens before the next one starts

@@ -55,6 +55,7 @@ func (k *Kernel) share(cfg Config) *host {
 		found:  cfg.Found,
 		cgroup: cfg.Cgroup,
 		pins:   k.pins,
+		log:    k.log,
 	}
 	h.vars[seedVarSeedWorkspace] = m.Workspaces.MaxEntries() - 1
 	if h.cgroup == "" {

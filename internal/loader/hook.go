@@ -55,6 +55,9 @@ const errNotSupported = syscall.Errno(524)
 // errPassive is the reason of programs that are security modules where none may be one.
 var errPassive = errors.New("bpf is not among the active security modules")
 
+// errKept is the reason of hooks that were not tried.
+var errKept = errors.New("not tried, since the agent before has left another attached, through which events go on")
+
 // errSilent is the reason of a hook that attaches, and does not fire.
 var errSilent = errors.New("it attaches, and does not fire")
 
@@ -78,6 +81,8 @@ func refusal(c candidate, err error) Refusal {
 		r.Remedy = "allow it: kernel lockdown, a seccomp filter or the container's runtime forbids it"
 	case older:
 		r.Remedy = "run Linux " + c.least + " or later"
+	case errors.Is(err, errKept):
+		r.Remedy = "stop the agent, run bittern unload, and start it again: events in between are missed"
 	case errors.Is(err, errPassive):
 		r.Remedy = "boot with bpf in the parameter lsm="
 	}

@@ -300,3 +300,31 @@ func TestRestOfRingAfterStop(t *testing.T) {
 		t.Errorf("the reader ended with %v, want %v", err, os.ErrClosed)
 	}
 }
+
+// TestHookOfTheAgentBefore tries what is attached already before what would be better.
+func TestHookOfTheAgentBefore(t *testing.T) {
+	for _, tc := range []struct {
+		pinned []string
+		class  event.Class
+		first  string
+		better int
+	}{
+		{nil, event.FileOpen, "lsm/file_open", 0},
+		{[]string{"on_open_lsm_walk"}, event.FileOpen, "lsm/file_open", 0},
+		{[]string{"on_open_sys_exit"}, event.FileOpen, "tp_btf/sys_exit", 2},
+		{[]string{"on_connect4@7", "on_connect6@7"}, event.NetworkConnect, sources[event.NetworkConnect].candidates[0].name, 0},
+		{[]string{"on_connect_fexit", "on_sendmsg_fexit"}, event.NetworkConnect, sources[event.NetworkConnect].candidates[2].name, 2},
+		{[]string{"on_connect_fexit"}, event.NetworkConnect, sources[event.NetworkConnect].candidates[0].name, 0}, // half of it
+	} {
+		p := &pins{dir: t.TempDir()}
+		for _, name := range tc.pinned {
+			if err := os.MkdirAll(filepath.Join(p.hooks(), name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		candidates, better := newClassHook(tc.class, &host{pins: p}).inOrder()
+		if got := candidates[0].name; got != tc.first || len(better[got]) != tc.better || len(candidates) != len(sources[tc.class].candidates) {
+			t.Errorf("with %v: first of %d is %s, %d are better; want %s, %d", tc.pinned, len(candidates), got, len(better[got]), tc.first, tc.better)
+		}
+	}
+}

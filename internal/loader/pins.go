@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -22,7 +23,7 @@ var errNoBPFFS = errors.New("it is not in a BPF file system (mount -t bpf bpf /s
 
 // pins is a directory of a BPF file system in which lies what outlives an agent:
 //
-//	hooks/PROGRAM/{table,link}                  stubs, see there
+//	hooks/PROGRAM/{table,program,link}          stubs, see there
 //	processes/LAYOUT/{processes,images}         the process table
 //	instances/ID-FORMAT-BYTES/{matches,counters,books} what one agent's programs tell, see Instance
 //
@@ -111,6 +112,12 @@ func (p *pins) hook(program *program, cgroup string) (string, error) {
 	return filepath.Join(p.hooks(), name), nil
 }
 
+// pinOf returns the name of the program whose stub is pinned under a name.
+func pinOf(name string) string {
+	program, _, _ := strings.Cut(name, "@")
+	return program
+}
+
 // empty removes everything, hooks first, so that nothing is at work without the rest.
 func (p *pins) empty() error {
 	return errors.Join(removePins(p.hooks()), removePins(p.processes()), removePins(p.instances()), remove(p.dir))
@@ -147,7 +154,7 @@ func removeOthers(dir string, keep []string) error {
 // removePins removes a directory with all that is pinned below it. Links go first: what
 // they are attached to does not run without the rest.
 func removePins(dir string) error {
-	if err := remove(filepath.Join(dir, "link")); err != nil {
+	if err := remove(filepath.Join(dir, stubLink)); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {

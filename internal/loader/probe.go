@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,12 +19,16 @@ func (h *classHook) probe() {
 		h.host.types.borrow()
 		defer h.host.types.giveBack()
 		object, loadErr := h.from.load()
-		for _, c := range h.from.candidates {
+		candidates, better := h.inOrder()
+		for _, c := range candidates {
 			err := cmp.Or(loadErr, passive(c))
 			if err == nil {
 				err = h.try(object, c)
 			}
 			if err == nil {
+				for _, c := range better[c.name] {
+					h.hook.Refused = append(h.hook.Refused, refusal(c, errKept))
+				}
 				break
 			}
 			h.hook.Refused = append(h.hook.Refused, refusal(c, err))
@@ -37,11 +42,27 @@ func (h *classHook) probe() {
 	})
 }
 
+// inOrder returns the candidates as they are to be tried: first what the agent before us has left
+// attached. Events go on only through the same hook from one to the next; with both attached for a moment,
+// some would be seen twice. better are those that are not tried if that one, by its name, works.
+func (h *classHook) inOrder() (candidates []candidate, better map[string][]candidate) {
+	all := h.from.candidates
+	i := slices.IndexFunc(all, func(c candidate) bool { return h.host.inherits(c.programs) || h.host.inherits(c.simpler) })
+	if i <= 0 {
+		return all, nil
+	}
+	return slices.Concat(all[i:i+1], all[:i], all[i+1:]), map[string][]candidate{all[i].name: all[:i]}
+}
+
 // try loads one candidate and keeps it if it works.
 func (h *classHook) try(object *ebpf.CollectionSpec, c candidate) error {
-	programs, err := h.load(object, c.programs)
-	if err != nil && c.simpler != nil {
-		programs, err = h.load(object, c.simpler)
+	first, second := c.programs, c.simpler
+	if h.host.inherits(second) {
+		first, second = second, first
+	}
+	programs, err := h.load(object, first)
+	if err != nil && second != nil {
+		programs, err = h.load(object, second)
 	}
 	if err != nil {
 		return err

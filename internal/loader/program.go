@@ -3,6 +3,8 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -17,6 +19,7 @@ type host struct {
 	found  func(Hook) // see Config
 	cgroup string     // to attach programs of cgroups to; "" if there is none
 	pins   *pins      // where stubs are kept; nil if they go with this process
+	log    *slog.Logger
 }
 
 // attach makes the events of a program's hook flow to it: from one event to the next, if
@@ -29,14 +32,18 @@ func (h *host) attach(p *program) (*stub, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s, err := adoptStub(dir); err == nil {
-		if err := s.hand(p); err == nil {
+	s, err := adoptStub(dir)
+	if s != nil {
+		if err = s.hand(p); err == nil {
 			return s, nil
 		}
-		// Of another kind of program: for a moment both are attached.
 		defer s.release()
 	}
-	s, err := h.attachFor(p, h.cgroup)
+	if err != nil {
+		// The old stub is damaged, or for programs of another kind. It stays until ours is attached.
+		h.log.Warn("a hook can't be taken over: events may be seen twice until the old one is detached", "hook", dir, "error", err)
+	}
+	s, err = h.attachFor(p, h.cgroup)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +54,17 @@ func (h *host) attach(p *program) (*stub, error) {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// inherits reports whether an agent before us has left all of these programs attached. Without any it has not.
+func (h *host) inherits(programs []string) bool {
+	if h.pins == nil || len(programs) == 0 {
+		return false
+	}
+	left, err := list(h.pins.hooks())
+	return err == nil && !slices.ContainsFunc(programs, func(name string) bool {
+		return !slices.ContainsFunc(left, func(pin string) bool { return pinOf(pin) == name })
+	})
 }
 
 // attachFor attaches a stub that goes with this process.

@@ -23,8 +23,10 @@ type stub struct {
 }
 
 const (
-	stubTable = "table"
-	stubIndex = "index" // always 0
+	stubTable   = "table"
+	stubProgram = "program"
+	stubLink    = "link"
+	stubIndex   = "index" // always 0
 )
 
 // attachStub attaches a new stub to the hook of a program, and to the cgroup if the hook is of
@@ -99,13 +101,16 @@ func (s *stub) keep(dir string) error {
 	if err := s.table.Pin(filepath.Join(dir, stubTable)); err != nil {
 		return fmt.Errorf("pinning a hook: %w", err)
 	}
-	if err := s.link.Pin(filepath.Join(dir, "link")); err != nil {
+	if err := s.program.Pin(filepath.Join(dir, stubProgram)); err != nil {
+		return fmt.Errorf("pinning a hook: %w", err)
+	}
+	if err := s.link.Pin(filepath.Join(dir, stubLink)); err != nil {
 		return fmt.Errorf("pinning a hook: %w", err)
 	}
 	return nil
 }
 
-// adoptStub opens a stub that is pinned.
+// adoptStub opens a stub that is pinned. It returns nil if none is.
 func adoptStub(dir string) (_ *stub, err error) {
 	s := &stub{pin: dir}
 	defer func() {
@@ -113,17 +118,16 @@ func adoptStub(dir string) (_ *stub, err error) {
 			err = errors.Join(fmt.Errorf("adopting the hook in %s: %w", dir, err), s.release())
 		}
 	}()
+	// The link comes first, as it was pinned last.
+	if s.link, err = link.LoadPinnedLink(filepath.Join(dir, stubLink), nil); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
 	if s.table, err = ebpf.LoadPinnedMap(filepath.Join(dir, stubTable), nil); err != nil {
 		return nil, err
 	}
-	if s.link, err = link.LoadPinnedLink(filepath.Join(dir, "link"), nil); err != nil {
-		return nil, err
-	}
-	info, err := s.link.Info()
-	if err != nil {
-		return nil, err
-	}
-	s.program, err = ebpf.NewProgramFromID(info.Program)
+	s.program, err = ebpf.LoadPinnedProgram(filepath.Join(dir, stubProgram), nil)
 	return s, err
 }
 
@@ -164,9 +168,15 @@ func statsOf(stubs []*stub, programs []*program) ([]ProgramStats, error) {
 	return all, errors.Join(errs...)
 }
 
-// close detaches the stub. It must not be used any more.
+// close detaches the stub. It must not be used any more. No event goes through it from now on, also none that has
+// come to it already: to detach it by itself leaves these.
 func (s *stub) close() error {
 	var errs []error
+	if s.table != nil {
+		if err := s.table.Delete(uint32(0)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("ending a hook: %w", err))
+		}
+	}
 	if s.pin != "" {
 		errs = append(errs, removePins(s.pin))
 	}

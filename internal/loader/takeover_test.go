@@ -116,10 +116,11 @@ type heir struct {
 // tally counts the matches of each class by their number.
 type tally struct {
 	mu   sync.Mutex
-	seen map[event.Class]map[int]int
+	seen map[event.Class]map[int][]string // where each record of it was
 }
 
-func (c *tally) add(ev *event.Event) error {
+func (c *tally) add(m Match) error {
+	ev := m.Event
 	var text string
 	switch ev.Class {
 	case event.ProcessExec:
@@ -136,9 +137,10 @@ func (c *tally) add(ev *event.Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.seen[ev.Class] == nil {
-		c.seen[ev.Class] = make(map[int]int)
+		c.seen[ev.Class] = make(map[int][]string)
 	}
-	c.seen[ev.Class][n]++
+	c.seen[ev.Class][n] = append(c.seen[ev.Class][n], fmt.Sprintf("instance %s epoch %d cpu %d sequence %d at %v inherited %v",
+		m.Instance, ev.Epoch, ev.CPU, ev.Sequence, ev.Uptime, m.Inherited))
 	return nil
 }
 
@@ -169,7 +171,7 @@ func succeed(t *testing.T, cfg Config, texts []string, c *tally) *heir {
 				return
 			}
 			if err == nil {
-				err = c.add(m.Event)
+				err = c.add(m)
 			}
 			if err != nil {
 				t.Error(err)
@@ -206,7 +208,7 @@ func TestTakeOver(t *testing.T) {
 			fmt.Sprintf(text, "N", i+1, "network_connect", v[2]),
 		}
 	}
-	c := &tally{seen: make(map[event.Class]map[int]int)}
+	c := &tally{seen: make(map[event.Class]map[int][]string)}
 	now := succeed(t, cfg, texts(0), c)
 	fd, err := os.Open(cgroup)
 	if err != nil {
@@ -254,10 +256,10 @@ func TestTakeOver(t *testing.T) {
 		missed := 0
 		for n := 1; n <= last; n++ {
 			switch seen := c.seen[class][n]; {
-			case seen == 0:
+			case len(seen) == 0:
 				missed++
-			case seen > 1:
-				t.Errorf("%s %d of %d: seen %d times, want once", class, n, last, seen)
+			case len(seen) > 1:
+				t.Errorf("%s %d of %d: seen %d times, want once:\n%s", class, n, last, len(seen), strings.Join(seen, "\n"))
 			}
 		}
 		if missed < lost[class] || missed > lost[class]+skipped[class] {
