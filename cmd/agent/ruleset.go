@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"bittern/internal/agent"
@@ -136,9 +135,8 @@ func (s *ruleset) file(path string, beside bool) {
 		return
 	}
 	from := &ruleSource{path: path, dir: filepath.Dir(absolute), beside: beside}
-	if isList(path) {
-		from.dir = filepath.Dir(from.dir)
-		from.list, _, _ = strings.Cut(filepath.Base(path), ".")
+	if name, ok := fsstore.ListOf(filepath.Join(filepath.Base(from.dir), filepath.Base(path))); ok {
+		from.dir, from.list = filepath.Dir(from.dir), name
 	}
 	s.seen[absolute] = from
 	f, err := os.Open(path)
@@ -170,10 +168,7 @@ func (s *ruleset) compile() {
 				lists[from.dir] = make(rules.Lists)
 			}
 			if first := lists[from.dir][list.Name]; first != nil {
-				s.problems = append(s.problems, rules.Problem{
-					Pos: list.Pos, Message: fmt.Sprintf("list %s is already defined in %s", list.Name, first.Pos),
-					Hint: "give one of the two another name, or remove it",
-				})
+				s.problems = append(s.problems, list.DefinedIn(first.Pos))
 				continue
 			}
 			lists[from.dir][list.Name] = list

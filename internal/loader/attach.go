@@ -56,6 +56,10 @@ func (k *Kernel) share(cfg Config) *host {
 		cgroup: cfg.Cgroup,
 		pins:   k.pins,
 		log:    k.log,
+		ended:  func() error { return nil },
+	}
+	if len(k.inherited) > 0 {
+		h.ended = k.grace.wait
 	}
 	h.vars[seedVarSeedWorkspace] = m.Workspaces.MaxEntries() - 1
 	if h.cgroup == "" {

@@ -40,9 +40,7 @@ func (e *SwapError) Unwrap() error { return e.Err }
 func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 	k.committing.Lock()
 	defer k.committing.Unlock()
-	if err := k.findHooks(swaps); err != nil {
-		return 0, err
-	}
+	k.findHooks(swaps)
 	// Hooks first: a rule is not live before its events flow.
 	for i, s := range swaps {
 		if err := k.use(s.New); err != nil {
@@ -66,7 +64,7 @@ func (k *Kernel) Commit(swaps ...Swap) (epoch uint64, err error) {
 }
 
 // findHooks finds those that the swaps need, all at the same time.
-func (k *Kernel) findHooks(swaps []Swap) error {
+func (k *Kernel) findHooks(swaps []Swap) {
 	var finding sync.WaitGroup
 	begun := make(map[event.Class]bool)
 	for _, s := range swaps {
@@ -81,12 +79,6 @@ func (k *Kernel) findHooks(swaps []Swap) error {
 		}
 	}
 	finding.Wait()
-	if len(begun) == 0 || len(k.predecessors()) == 0 {
-		return nil
-	}
-	// To find a hook is to attach our programs for a moment, beside those of the agent before us. An event that
-	// has met both may still be in ours: were rules live now, both would report it.
-	return k.grace.wait()
 }
 
 // Ready reports whether Commit would find the hooks that a rule needs attached, or known

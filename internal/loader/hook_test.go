@@ -322,9 +322,13 @@ func TestHookOfTheAgentBefore(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		candidates, better := newClassHook(tc.class, &host{pins: p}).inOrder()
-		if got := candidates[0].name; got != tc.first || len(better[got]) != tc.better || len(candidates) != len(sources[tc.class].candidates) {
-			t.Errorf("with %v: first of %d is %s, %d are better; want %s, %d", tc.pinned, len(candidates), got, len(better[got]), tc.first, tc.better)
+		h := &host{pins: p}
+		if attached := sources[tc.class].candidates[0].programs; tc.pinned != nil && h.inherits(attached) != (tc.pinned[0] == "on_connect4@7") {
+			t.Errorf("with %v: inherits %v: %v", tc.pinned, attached, h.inherits(attached))
+		}
+		candidates, better := newClassHook(tc.class, h).inOrder()
+		if got := candidates[0].name; got != tc.first || better != tc.better || len(candidates) != len(sources[tc.class].candidates) {
+			t.Errorf("with %v: first of %d is %s, %d are better; want %s, %d", tc.pinned, len(candidates), got, better, tc.first, tc.better)
 		}
 	}
 }

@@ -135,6 +135,9 @@ func load(cfg Config) (_ *Kernel, err error) {
 			return nil, err
 		}
 	}
+	if k.grace, err = newGracePeriod(); err != nil {
+		return nil, err
+	}
 	k.host = k.share(cfg)
 	if err := k.tracker.load(spec, k.host); err != nil {
 		return nil, err
@@ -146,9 +149,6 @@ func load(cfg Config) (_ *Kernel, err error) {
 		if err := k.watchCgroup(cfg.Cgroup); err != nil {
 			return nil, err
 		}
-	}
-	if k.grace, err = newGracePeriod(); err != nil {
-		return nil, err
 	}
 	if runtime.GOARCH != "amd64" {
 		k.fence = k.grace.wait

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -20,14 +21,16 @@ func (h *classHook) probe() {
 		defer h.host.types.giveBack()
 		object, loadErr := h.from.load()
 		candidates, better := h.inOrder()
-		for _, c := range candidates {
+		for i, c := range candidates {
 			err := cmp.Or(loadErr, passive(c))
 			if err == nil {
 				err = h.try(object, c)
 			}
 			if err == nil {
-				for _, c := range better[c.name] {
-					h.hook.Refused = append(h.hook.Refused, refusal(c, errKept))
+				if i == 0 {
+					for _, c := range candidates[1 : 1+better] {
+						h.hook.Refused = append(h.hook.Refused, refusal(c, errKept))
+					}
 				}
 				break
 			}
@@ -44,14 +47,14 @@ func (h *classHook) probe() {
 
 // inOrder returns the candidates as they are to be tried: first what the agent before us has left
 // attached. Events go on only through the same hook from one to the next; with both attached for a moment,
-// some would be seen twice. better are those that are not tried if that one, by its name, works.
-func (h *classHook) inOrder() (candidates []candidate, better map[string][]candidate) {
+// some would be seen twice. After it come the better ones, which it is taken instead of.
+func (h *classHook) inOrder() (candidates []candidate, better int) {
 	all := h.from.candidates
 	i := slices.IndexFunc(all, func(c candidate) bool { return h.host.inherits(c.programs) || h.host.inherits(c.simpler) })
 	if i <= 0 {
-		return all, nil
+		return all, 0
 	}
-	return slices.Concat(all[i:i+1], all[:i], all[i+1:]), map[string][]candidate{all[i].name: all[:i]}
+	return slices.Concat(all[i:i+1], all[:i], all[i+1:]), i
 }
 
 // try loads one candidate and keeps it if it works.
@@ -149,12 +152,13 @@ func (h *classHook) testCgroup() string {
 }
 
 // selfTest attaches the programs and does what one of them should be told of.
-func (h *classHook) selfTest(programs []*program) error {
+func (h *classHook) selfTest(programs []*program) (err error) {
 	var stubs []*stub
 	defer func() {
 		for _, s := range stubs {
 			_ = s.close()
 		}
+		err = errors.Join(err, h.host.ended())
 	}()
 	for _, p := range programs {
 		if err := p.objects.Variables[fileVarSelfTestTgid].Set(uint32(os.Getpid())); err != nil {

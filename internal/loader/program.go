@@ -20,6 +20,9 @@ type host struct {
 	cgroup string     // to attach programs of cgroups to; "" if there is none
 	pins   *pins      // where stubs are kept; nil if they go with this process
 	log    *slog.Logger
+	// ended waits until no event is in programs any more that were attached only to be tried. An event that
+	// has met those of the agent before us as well would be reported by both, were rules live before.
+	ended func() error
 }
 
 // attach makes the events of a program's hook flow to it: from one event to the next, if
@@ -56,7 +59,7 @@ func (h *host) attach(p *program) (*stub, error) {
 	return s, nil
 }
 
-// inherits reports whether an agent before us has left all of these programs attached. Without any it has not.
+// inherits reports whether an agent before us has left programs attached: all of these, of which there are some.
 func (h *host) inherits(programs []string) bool {
 	if h.pins == nil || len(programs) == 0 {
 		return false

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"bittern/internal/event"
 	"bittern/internal/require"
 	"bittern/internal/rules"
@@ -270,4 +272,68 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("pins are left: %v", err)
 	}
 	t.Logf("%d of each, by 6 kernels; lost %v", last, lost)
+}
+
+// TestTriedHooksHaveEnded finds a hook while another agent's is attached: what was attached to try it is waited for.
+func TestTriedHooksHaveEnded(t *testing.T) {
+	require.Kernel(t, LeastKernel)
+	cfg := Config{
+		Cgroup: require.Cgroup(t), Pins: require.Pins(t), Journal: filepath.Join(t.TempDir(), "journal"), Log: slog.New(slog.DiscardHandler),
+		Restore: func(document []byte) (*rules.Rule, error) { return parseRule(t, string(document)), nil },
+	}
+	c := &tally{seen: make(map[event.Class]map[int][]string)}
+	now := succeed(t, cfg, nil, c)
+	now.Leave()
+	now.read.Wait()
+	if err := now.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := Load(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait, waited := next.host.ended, 0
+	next.host.ended = func() error { waited++; return wait() }
+	release, err := next.Prepare(parseRule(t, strings.Replace(ruleText("N", 1, "  s: {destination.ip: 127.0.0.1}"), "process_exec", "network_connect", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if waited == 0 {
+		t.Error("a hook was found, and what was attached for that was not waited for")
+	}
+	if err := errors.Join(release(), next.Attach()); err != nil {
+		t.Error(err)
+	}
+	next.Stop()
+	for r := next.Reader(); err == nil; {
+		_, err = r.Next()
+	}
+	if err := errors.Join(next.Dispose(), next.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClosedStub closes a stub whose table somebody else has open: it leads nowhere at once, and not only
+// when the last one lets go of the table.
+func TestClosedStub(t *testing.T) {
+	k := loadForTest(t, Config{Cgroup: require.Cgroup(t)})
+	s, err := k.host.attachFor(k.tracker.onExit, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := s.table.Clone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	var program uint32
+	if err := table.Lookup(uint32(0), &program); err != nil {
+		t.Errorf("an attached stub leads nowhere: %v", err)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Lookup(uint32(0), &program); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Errorf("a closed stub leads to program %d: %v", program, err)
+	}
 }

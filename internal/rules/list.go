@@ -53,7 +53,18 @@ func (l *List) Refused(why Problem) *List {
 	return &List{Name: l.Name, Pos: l.Pos, Wrong: &why}
 }
 
-var listName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+// ListNames is the pattern of the names of lists.
+const ListNames = `^[A-Za-z0-9_-]+$`
+
+var listName = regexp.MustCompile(ListNames)
+
+// DefinedIn is the problem of a list whose name has been given to another one already.
+func (l *List) DefinedIn(first Position) Problem {
+	return Problem{
+		Pos: l.Pos, Message: fmt.Sprintf("list %s is already defined in %s", l.Name, first),
+		Hint: "give one of the two another name, or remove it",
+	}
+}
 
 // ParseList reads a file that is one list: the values, or a mapping with description and
 // values. The list has the given name. It is among the Lists of the result even if it is wrong.

@@ -75,7 +75,7 @@ func (s *set) wrong(name string, f *rules.File, lists ownedLists, defined map[st
 	}
 	for _, list := range f.Lists {
 		if owned, ok := lists[list.Name]; ok && owned.owner != name {
-			problems = append(problems, twice(list, owned))
+			problems = append(problems, list.DefinedIn(owned.list.Pos))
 		}
 	}
 	for _, d := range f.Documents {

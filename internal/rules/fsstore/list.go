@@ -1,7 +1,6 @@
 package fsstore
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -11,8 +10,8 @@ import (
 // ListsName is the name of the directory below the rules directory whose files are lists.
 const ListsName = "lists"
 
-// listOf returns the name of the list that a file is, by the file's name.
-func listOf(name string) (string, bool) {
+// ListOf returns the name of the list that a file is, by the file's path in the rules directory.
+func ListOf(name string) (string, bool) {
 	base, ok := strings.CutPrefix(name, ListsName+"/")
 	stem, _, _ := strings.Cut(base, ".")
 	return stem, ok
@@ -49,14 +48,6 @@ func (o ownedLists) differ(before ownedLists) bool {
 		}
 	}
 	return false
-}
-
-// twice is the problem of a list that another file owns.
-func twice(list *rules.List, owned ownedList) rules.Problem {
-	return rules.Problem{
-		Pos: list.Pos, Message: fmt.Sprintf("list %s is already defined in %s", list.Name, owned.list.Pos),
-		Hint: "give one of the two another name, or remove it",
-	}
 }
 
 // listSource is what a file has to do with lists, after updates.

@@ -72,7 +72,7 @@ func (src *source) listProblems(s *set) rules.Problems {
 		switch {
 		case !ok || src.missing:
 		case owned.owner != src.name:
-			found = append(found, twice(list, owned))
+			found = append(found, list.DefinedIn(owned.list.Pos))
 		case owned.list.Wrong != nil && list.Wrong == nil:
 			found = append(found, *owned.list.Wrong)
 		}

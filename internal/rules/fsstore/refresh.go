@@ -131,7 +131,7 @@ func (l *loop) inspect(name string, h hint) inspection {
 	if found.same = src != nil && src.judged && src.sum == found.sum; found.same {
 		return found
 	}
-	if list, ok := listOf(name); ok {
+	if list, ok := ListOf(name); ok {
 		found.file = rules.ParseList(list, l.file(name), found.data, rules.Options{MaxBytes: int(l.cfg.MaxBytes)})
 		return found
 	}

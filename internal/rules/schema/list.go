@@ -2,14 +2,11 @@ package schema
 
 import "bittern/internal/rules"
 
-// namePattern is that of the names of lists.
-const namePattern = "^[A-Za-z0-9_-]+$"
-
 // sharedList is the use of a list that rules share, as a value.
 func sharedList() *node {
 	return &node{
 		Description: "The values of a list that rules share.", Type: "object", Required: []string{"list"}, AdditionalProperties: false,
-		Properties: map[string]*node{"list": {Type: "string", Pattern: namePattern, MaxLength: rules.MaxNameBytes, Description: "Name of the list."}},
+		Properties: map[string]*node{"list": {Type: "string", Pattern: rules.ListNames, MaxLength: rules.MaxNameBytes, Description: "Name of the list."}},
 	}
 }
 
@@ -28,7 +25,7 @@ func (b *builder) lists() *node {
 	}
 	all := &node{
 		Description: "Lists that rules share, by name.", Type: "object", MinProperties: 1, MaxProperties: rules.MaxListValues,
-		PropertyNames:        &node{Pattern: namePattern, MaxLength: rules.MaxNameBytes},
+		PropertyNames:        &node{Pattern: rules.ListNames, MaxLength: rules.MaxNameBytes},
 		AdditionalProperties: &node{AnyOf: []*node{values, described}},
 	}
 	return &node{Properties: map[string]*node{"lists": all}, AdditionalProperties: false}
