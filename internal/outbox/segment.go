@@ -1,0 +1,272 @@
+package outbox
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// A segment is a file of records of one tier, behind a header of this many bytes:
+//
+//	 0  magic       8   "BTRSEGM" and the format
+//	 8  tier        1
+//	 9  flags       1   1: records of it have been put together
+//	10  zero        2
+//	12  generation  4   of two segments with the same record that of the later one counts
+//	16  id         16   random
+//	32  index       8   of the first record
+//	40  sequence    8   of the first record
+//	48  last index  8   if records have been put together: of the last one that it stands for; else 0
+//	56  records     4   if records have been put together: how many there are; else 0
+//	60  CRC         4   CRC32C of the header before it
+const (
+	segmentHead   = 64
+	segmentMagic  = "BTRSEGM\x01"
+	segmentSuffix = ".seg"
+
+	flagMerged = 1
+)
+
+// errFormat says that a segment is of another version of Bittern.
+var errFormat = errors.New("it has a format of another version of Bittern")
+
+// errDamaged says that a file is not what it was.
+var errDamaged = errors.New("it is damaged")
+
+// segment is a file of records, or what is to be one. Appending to it is up to the writer; once it is sealed
+// nothing in it changes any more.
+type segment struct {
+	name     string
+	tier     Tier
+	id       [16]byte
+	made     uint32 // generation
+	first    uint64 // index of the first record
+	firstSeq uint64
+	merged   bool // records have been put together
+	covers   uint64
+	records  uint64 // good ones in it; of merged ones from the header
+
+	file file   // nil: it is in memory, since the disk has failed
+	mem  []byte // the same as the file would hold
+
+	end      atomic.Int64 // behind the last record that may be read
+	size     int64        // what it takes
+	next     uint64       // index behind the last record
+	lastSeq  uint64
+	sealed   bool
+	gone     atomic.Bool // it is not in the outbox any more
+	unsynced []byte      // records that may not be on the disk yet, the last ones up to end
+	fresh    bool        // its name may not be on the disk yet
+}
+
+// segmentName sorts as the segments of a tier do.
+func segmentName(tier Tier, first uint64, made uint32) string {
+	return fmt.Sprintf("%s-%016x-%08x%s", tier, first, made, segmentSuffix)
+}
+
+// parseSegmentName is the reverse; false if it is no segment's name.
+func parseSegmentName(name string) (tier Tier, first uint64, made uint32, ok bool) {
+	parts := strings.Split(strings.TrimSuffix(name, segmentSuffix), "-")
+	if len(parts) != 3 || !strings.HasSuffix(name, segmentSuffix) {
+		return 0, 0, 0, false
+	}
+	tier = Tier(slices.Index(tierNames[:], parts[0]))
+	first, firstErr := strconv.ParseUint(parts[1], 16, 64)
+	n, madeErr := strconv.ParseUint(parts[2], 16, 32)
+	return tier, first, uint32(n), tier < tiers && firstErr == nil && madeErr == nil && first > 0
+}
+
+func newSegment(tier Tier, made uint32, first, firstSeq uint64) *segment {
+	s := &segment{name: segmentName(tier, first, made), tier: tier, made: made, first: first, firstSeq: firstSeq, next: first, lastSeq: firstSeq - 1}
+	_, _ = rand.Read(s.id[:]) // it never fails
+	s.end.Store(segmentHead)
+	return s
+}
+
+// appendHead appends the header.
+func (s *segment) appendHead(dst []byte) []byte {
+	le, start := binary.LittleEndian, len(dst)
+	dst = append(dst, segmentMagic...)
+	flags, records := byte(0), uint32(0)
+	if s.merged {
+		flags, records = flagMerged, uint32(s.records)
+	}
+	dst = append(dst, byte(s.tier), flags, 0, 0)
+	dst = le.AppendUint32(dst, s.made)
+	dst = append(dst, s.id[:]...)
+	dst = le.AppendUint64(dst, s.first)
+	dst = le.AppendUint64(dst, s.firstSeq)
+	dst = le.AppendUint64(dst, s.covers)
+	dst = le.AppendUint32(dst, records)
+	return le.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+// readHead reads the header of a segment.
+func readHead(data []byte) (*segment, error) {
+	switch {
+	case len(data) < segmentHead || string(data[:7]) != segmentMagic[:7]:
+		return nil, errDamaged
+	case data[7] != segmentMagic[7]:
+		return nil, fmt.Errorf("%w: format %d, want %d", errFormat, data[7], segmentMagic[7])
+	}
+	le := binary.LittleEndian
+	s := &segment{tier: Tier(data[8]), made: le.Uint32(data[12:]), first: le.Uint64(data[32:]), firstSeq: le.Uint64(data[40:]), covers: le.Uint64(data[48:])}
+	copy(s.id[:], data[16:])
+	s.merged = data[9]&flagMerged != 0
+	s.records = uint64(le.Uint32(data[56:]))
+	if le.Uint32(data[60:]) != crc32.Checksum(data[:60], castagnoli) || s.tier >= tiers || s.first == 0 || s.firstSeq == 0 {
+		return nil, errDamaged
+	}
+	return s, nil
+}
+
+// openSegment opens a segment that is there. Only the header is read; damaged says that it could not be, and that its records tell
+// what it would.
+func openSegment(d disk, name string) (_ *segment, damaged bool, err error) {
+	f, err := d.Open(name)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("segment %s: %w", name, err), f.Close())
+		}
+	}()
+	size, err := f.Size()
+	if err != nil {
+		return nil, false, err
+	}
+	var data [segmentHead]byte
+	n, err := f.ReadAt(data[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		n = 0
+	}
+	s, err := readHead(data[:n])
+	if errors.Is(err, errDamaged) {
+		damaged = true
+		s, err = guessHead(name, f, size)
+	}
+	if err != nil {
+		return nil, damaged, err
+	}
+	s.name, s.file, s.sealed, s.size = name, f, true, size
+	s.end.Store(size)
+	return s, damaged, nil
+}
+
+// guessHead makes a header of what the name and the records say.
+func guessHead(name string, f file, size int64) (*segment, error) {
+	tier, first, made, ok := parseSegmentName(name)
+	if !ok {
+		return nil, errDamaged
+	}
+	s := &segment{tier: tier, made: made, first: first, file: f}
+	s.end.Store(size)
+	scan(s.load(), tier, func(r Record, _ int) bool {
+		s.firstSeq = r.Seq
+		return false
+	})
+	if s.firstSeq == 0 {
+		return nil, fmt.Errorf("%w, and so are all its records", errDamaged)
+	}
+	return s, nil
+}
+
+// ReadAt reads what the segment holds.
+func (s *segment) ReadAt(p []byte, off int64) (int, error) {
+	if s.file != nil {
+		return s.file.ReadAt(p, off)
+	}
+	if off >= int64(len(s.mem)) {
+		return 0, io.EOF
+	}
+	n := copy(p, s.mem[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// load reads all records. What the disk does not give is zero.
+func (s *segment) load() []byte {
+	data := make([]byte, max(s.end.Load()-segmentHead, 0))
+	return data[:s.read(data, segmentHead)]
+}
+
+// blockBytes is what a disk that has a bad spot does not give.
+const blockBytes = 4096
+
+// read fills p with what is at off, as far as there is anything. What the disk does not give is zero, and so is damaged.
+func (s *segment) read(p []byte, off int64) int {
+	n, err := s.ReadAt(p, off)
+	if err == nil || errors.Is(err, io.EOF) {
+		return n
+	}
+	for at := 0; at < len(p); {
+		block := p[at:min(len(p), at+blockBytes-int((off+int64(at))%blockBytes))]
+		if n, err := s.ReadAt(block, off+int64(at)); errors.Is(err, io.EOF) {
+			return at + n
+		} else if err != nil {
+			clear(block)
+		}
+		at += len(block)
+	}
+	return len(p)
+}
+
+// close lets go of the file.
+func (s *segment) close() error {
+	s.gone.Store(true)
+	s.unsynced, s.mem = nil, nil
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
+
+// bytesOf sums up what segments take on the disk.
+func bytesOf(all []*segment) (sum int64) {
+	for _, s := range all {
+		if s.file != nil {
+			sum += s.size
+		}
+	}
+	return sum
+}
+
+// arrange sorts the segments of a tier, and separates those that others have taken the place of. It sets where each one
+// ends that another one follows.
+func arrange(all []*segment) (live, obsolete []*segment) {
+	slices.SortFunc(all, func(a, b *segment) int { return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.made, b.made)) })
+	for i, s := range all {
+		if replaced(s, all) || i+1 < len(all) && all[i+1].first == s.first && all[i+1].made > s.made && !s.merged {
+			obsolete = append(obsolete, s)
+		} else {
+			live = append(live, s)
+		}
+	}
+	for i, s := range live {
+		if i+1 < len(live) {
+			s.next, s.lastSeq = live[i+1].first, live[i+1].firstSeq-1
+		}
+	}
+	return live, obsolete
+}
+
+// replaced reports whether what a segment holds was put together into another one.
+func replaced(s *segment, all []*segment) bool {
+	for _, m := range all {
+		if m != s && m.merged && m.made > s.made && m.first <= s.first && s.first <= m.covers {
+			return true
+		}
+	}
+	return false
+}
