@@ -18,13 +18,13 @@ import (
 //
 //	 0  magic       8   "BTRSEGM" and the format
 //	 8  tier        1
-//	 9  flags       1   1: records of it have been put together
+//	 9  flags       1   1: records of it have been put together; 2: nothing is appended any more
 //	10  zero        2
 //	12  generation  4   of two segments with the same record that of the later one counts
 //	16  id         16   random
 //	32  index       8   of the first record
 //	40  sequence    8   of the first record
-//	48  last index  8   if records have been put together: of the last one that it stands for; else 0
+//	48  last index  8   if there is a flag: of the last record that it stands for; else 0
 //	56  records     4   if records have been put together: how many there are; else 0
 //	60  CRC         4   CRC32C of the header before it
 const (
@@ -33,6 +33,7 @@ const (
 	segmentSuffix = ".seg"
 
 	flagMerged = 1
+	flagSealed = 2
 )
 
 // errFormat says that a segment is of another version of Bittern.
@@ -50,21 +51,21 @@ type segment struct {
 	made     uint32 // generation
 	first    uint64 // index of the first record
 	firstSeq uint64
-	merged   bool // records have been put together
-	covers   uint64
-	records  uint64 // good ones in it; of merged ones from the header
+	merged   bool   // records have been put together
+	records  uint64 // of merged ones: how many there are
 
 	file file   // nil: it is in memory, since the disk has failed
 	mem  []byte // the same as the file would hold
 
 	end      atomic.Int64 // behind the last record that may be read
 	size     int64        // what it takes
-	next     uint64       // index behind the last record
+	next     uint64       // index behind the last record; 0: not known yet
 	lastSeq  uint64
 	sealed   bool
 	gone     atomic.Bool // it is not in the outbox any more
 	unsynced []byte      // records that may not be on the disk yet, the last ones up to end
 	fresh    bool        // its name may not be on the disk yet
+	tried    bool        // there was nothing to put together
 }
 
 // segmentName sorts as the segments of a tier do.
@@ -95,16 +96,20 @@ func newSegment(tier Tier, made uint32, first, firstSeq uint64) *segment {
 func (s *segment) appendHead(dst []byte) []byte {
 	le, start := binary.LittleEndian, len(dst)
 	dst = append(dst, segmentMagic...)
-	flags, records := byte(0), uint32(0)
+	flags, covers, records := byte(0), uint64(0), uint32(0)
+	if s.sealed {
+		flags, covers = flagSealed, s.next-1
+	}
 	if s.merged {
-		flags, records = flagMerged, uint32(s.records)
+		flags |= flagMerged
+		records = uint32(s.records)
 	}
 	dst = append(dst, byte(s.tier), flags, 0, 0)
 	dst = le.AppendUint32(dst, s.made)
 	dst = append(dst, s.id[:]...)
 	dst = le.AppendUint64(dst, s.first)
 	dst = le.AppendUint64(dst, s.firstSeq)
-	dst = le.AppendUint64(dst, s.covers)
+	dst = le.AppendUint64(dst, covers)
 	dst = le.AppendUint32(dst, records)
 	return le.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
@@ -118,9 +123,12 @@ func readHead(data []byte) (*segment, error) {
 		return nil, fmt.Errorf("%w: format %d, want %d", errFormat, data[7], segmentMagic[7])
 	}
 	le := binary.LittleEndian
-	s := &segment{tier: Tier(data[8]), made: le.Uint32(data[12:]), first: le.Uint64(data[32:]), firstSeq: le.Uint64(data[40:]), covers: le.Uint64(data[48:])}
+	s := &segment{tier: Tier(data[8]), made: le.Uint32(data[12:]), first: le.Uint64(data[32:]), firstSeq: le.Uint64(data[40:])}
 	copy(s.id[:], data[16:])
-	s.merged = data[9]&flagMerged != 0
+	s.merged, s.sealed = data[9]&flagMerged != 0, data[9]&flagSealed != 0
+	if s.sealed {
+		s.next = le.Uint64(data[48:]) + 1
+	}
 	s.records = uint64(le.Uint32(data[56:]))
 	if le.Uint32(data[60:]) != crc32.Checksum(data[:60], castagnoli) || s.tier >= tiers || s.first == 0 || s.firstSeq == 0 {
 		return nil, errDamaged
@@ -157,7 +165,7 @@ func openSegment(d disk, name string) (_ *segment, damaged bool, err error) {
 	if err != nil {
 		return nil, damaged, err
 	}
-	s.name, s.file, s.sealed, s.size = name, f, true, size
+	s.name, s.file, s.size = name, f, size
 	s.end.Store(size)
 	return s, damaged, nil
 }
@@ -185,14 +193,36 @@ func (s *segment) ReadAt(p []byte, off int64) (int, error) {
 	if s.file != nil {
 		return s.file.ReadAt(p, off)
 	}
-	if off >= int64(len(s.mem)) {
+	end := s.end.Load()
+	if off >= end {
 		return 0, io.EOF
 	}
-	n := copy(p, s.mem[off:])
+	n := copy(p, s.mem[off:end])
 	if n < len(p) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// write appends records.
+func (s *segment) write(data []byte) error {
+	if s.file == nil {
+		copy(s.mem[s.end.Load():], data)
+	} else if err := writeAll(s.file, data, s.end.Load()); err != nil {
+		return err
+	} else {
+		s.unsynced = append(s.unsynced, data...)
+	}
+	s.end.Add(int64(len(data)))
+	return nil
+}
+
+func writeAll(f file, data []byte, at int64) error {
+	n, err := f.WriteAt(data, at)
+	if err == nil && n < len(data) {
+		err = io.ErrShortWrite
+	}
+	return err
 }
 
 // load reads all records. What the disk does not give is zero.
@@ -254,9 +284,14 @@ func arrange(all []*segment) (live, obsolete []*segment) {
 		}
 	}
 	for i, s := range live {
-		if i+1 < len(live) {
-			s.next, s.lastSeq = live[i+1].first, live[i+1].firstSeq-1
+		if i+1 == len(live) {
+			break
 		}
+		s.lastSeq = live[i+1].firstSeq - 1
+		if !s.sealed || s.next > live[i+1].first {
+			s.next = live[i+1].first
+		}
+		s.sealed = true
 	}
 	return live, obsolete
 }
@@ -264,7 +299,7 @@ func arrange(all []*segment) (live, obsolete []*segment) {
 // replaced reports whether what a segment holds was put together into another one.
 func replaced(s *segment, all []*segment) bool {
 	for _, m := range all {
-		if m != s && m.merged && m.made > s.made && m.first <= s.first && s.first <= m.covers {
+		if m != s && m.merged && m.made > s.made && m.first <= s.first && s.first < m.next {
 			return true
 		}
 	}

@@ -1,0 +1,172 @@
+package outbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"sync"
+)
+
+// The file of cursors has a place of two copies for each reader. A change overwrites the older copy, so that there is always a good
+// one:
+//
+//	 0  magic         4   "BTC" and the format
+//	 4  CRC           4   CRC32C of the rest of the copy
+//	 8  writes        8   how often the place was written
+//	16  acknowledged  8   sequence up to which the reader has everything
+//	24  kinds         4   that it wants
+//	28  length        1   of its name; 0: the place is free
+//	29  name
+const (
+	cursorsFile   = "cursors"
+	cursorMagic   = "BTC\x01"
+	cursorCopy    = 128
+	cursorPlace   = 2 * cursorCopy
+	cursorPlaces  = 32
+	cursorName    = 29
+	maxReaderName = 64
+)
+
+// cursor is how far a reader has come.
+type cursor struct {
+	name   string // "": of nobody
+	kinds  Kinds
+	acked  uint64
+	writes uint64
+}
+
+// cursors keep how far readers have come.
+type cursors struct {
+	mu     sync.Mutex
+	file   file // nil: in memory only
+	places [cursorPlaces]cursor
+}
+
+// readCursors reads the places. damaged says that one of them can't be read.
+func readCursors(f file) (places [cursorPlaces]cursor, damaged bool, err error) {
+	var data [cursorPlaces * cursorPlace]byte
+	n, err := f.ReadAt(data[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return places, true, fmt.Errorf("reading the cursors: %w", err)
+	}
+	damaged = n < len(data)
+	for i := range places {
+		bad, empty := 0, 0
+		for at := i * cursorPlace; at < (i+1)*cursorPlace; at += cursorCopy {
+			c, ok := readCursor(data[at : at+cursorCopy])
+			switch {
+			case !ok:
+				bad++
+			case c.writes == 0:
+				empty++
+			case c.writes > places[i].writes:
+				places[i] = c
+			}
+		}
+		damaged = damaged || bad > 0 && bad+empty == 2
+	}
+	return places, damaged, nil
+}
+
+func readCursor(data []byte) (c cursor, ok bool) {
+	if [cursorCopy]byte(data) == [cursorCopy]byte{} {
+		return cursor{}, true
+	}
+	le := binary.LittleEndian
+	if string(data[:4]) != cursorMagic || le.Uint32(data[4:]) != crc32.Checksum(data[8:], castagnoli) {
+		return cursor{}, false
+	}
+	c.writes, c.acked, c.kinds = le.Uint64(data[8:]), le.Uint64(data[16:]), Kinds(le.Uint32(data[24:]))
+	c.name = string(data[cursorName : cursorName+min(int(data[28]), maxReaderName)])
+	return c, true
+}
+
+// openCursors opens the cursors. known says that those of all readers that there were are there.
+func openCursors(d disk) (c *cursors, known bool, err error) {
+	c = new(cursors)
+	if d == nil {
+		return c, true, nil
+	}
+	f, err := d.Open(cursorsFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if f, err = d.Create(cursorsFile, cursorPlaces*cursorPlace); err == nil {
+			err = d.Sync()
+		}
+		if err != nil {
+			return c, false, fmt.Errorf("making the cursors: %w", err)
+		}
+		c.file = f
+		return c, false, nil
+	case err != nil:
+		return c, false, fmt.Errorf("opening the cursors: %w", err)
+	}
+	c.file = f
+	places, damaged, err := readCursors(f)
+	c.places = places
+	if err == nil && damaged {
+		err = fmt.Errorf("reading the cursors: %w: readers may get again what they have", errDamaged)
+	}
+	return c, !damaged, err
+}
+
+// find returns the place of a reader; -1 if it has none.
+func (c *cursors) find(name string) int {
+	for i, p := range c.places {
+		if p.name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// set keeps how far a reader has come.
+func (c *cursors) set(name string, kinds Kinds, acked uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := c.find(name)
+	if at < 0 {
+		if at = c.find(""); at < 0 {
+			return fmt.Errorf("keeping the cursor of %s: there are %d others, which is all that is possible", name, cursorPlaces)
+		}
+	}
+	return c.write(at, cursor{name: name, kinds: kinds, acked: acked})
+}
+
+// retain frees the places of all readers but some, and returns them.
+func (c *cursors) retain(some func(name string) bool) (freed []cursor, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, p := range c.places {
+		if p.name == "" || some(p.name) {
+			continue
+		}
+		freed = append(freed, p)
+		err = errors.Join(err, c.write(i, cursor{}))
+	}
+	return freed, err
+}
+
+func (c *cursors) write(at int, to cursor) error {
+	to.writes = c.places[at].writes + 1
+	c.places[at] = to
+	if c.file == nil {
+		return nil
+	}
+	var data [cursorCopy]byte
+	le := binary.LittleEndian
+	copy(data[:], cursorMagic)
+	le.PutUint64(data[8:], to.writes)
+	le.PutUint64(data[16:], to.acked)
+	le.PutUint32(data[24:], uint32(to.kinds))
+	data[28] = byte(len(to.name))
+	copy(data[cursorName:], to.name)
+	le.PutUint32(data[4:], crc32.Checksum(data[8:], castagnoli))
+	if err := writeAll(c.file, data[:], int64(at*cursorPlace)+int64(to.writes%2)*cursorCopy); err != nil {
+		return fmt.Errorf("keeping the cursor of %s: %w", to.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,310 @@
+package outbox
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Cause says why records were lost.
+type Cause string
+
+// The causes in the outbox. Others come from before it.
+const (
+	Full    Cause = "outbox_full"    // there was no room within the quota
+	NoDisk  Cause = "outbox_no_disk" // the disk failed, and there was no room in memory
+	Damaged Cause = "outbox_damaged" // the disk did not keep what was written
+)
+
+// Loss is how many records of a rule were lost to a sink for a cause, ever.
+type Loss struct {
+	Sink  string    `json:"sink,omitempty"`  // "": to all
+	Rule  string    `json:"rule,omitempty"`  // "": that is not known, or it was of none
+	Class string    `json:"class,omitempty"` // of event; "": any
+	Cause Cause     `json:"cause"`
+	Count uint64    `json:"count"`
+	First time.Time `json:"first"` // of what was lost; zero: not known
+	Last  time.Time `json:"last"`
+	// Told is how many of Count records of gaps tell of, or are about to.
+	Told uint64 `json:"told"`
+	// Sure is how many of Told are told of for sure.
+	Sure uint64 `json:"sure"`
+}
+
+type lossKey struct {
+	sink, rule, class string
+	cause             Cause
+}
+
+func (l *Loss) key() lossKey { return lossKey{l.Sink, l.Rule, l.Class, l.Cause} }
+
+// losses are losses, each key once.
+type losses map[lossKey]*Loss
+
+func (all *losses) add(l Loss) {
+	if *all == nil {
+		*all = make(losses)
+	}
+	to := (*all)[l.key()]
+	if to == nil {
+		(*all)[l.key()] = &l
+		return
+	}
+	to.Count += l.Count
+	if to.First.IsZero() || !l.First.IsZero() && l.First.Before(to.First) {
+		to.First = l.First
+	}
+	if l.Last.After(to.Last) {
+		to.Last = l.Last
+	}
+}
+
+// sum is the number of all that was lost, whoever lost it.
+func (all losses) sum() (n uint64) {
+	for _, l := range all {
+		n += l.Count
+	}
+	return n
+}
+
+// book is what the ledger holds.
+type book struct {
+	Losses []*Loss `json:"losses"`
+	// Given are ids of segments that were given up, and counted. If one of them is still there, it is to be removed.
+	Given []string `json:"given,omitempty"`
+	// Missing is how many records of a segment can't be read, and were counted, by its id.
+	Missing map[string]uint64 `json:"missing,omitempty"`
+	// Noted is the id of the last loss of each kind that was counted from outside.
+	Noted map[string]string `json:"noted,omitempty"`
+}
+
+// The ledger's file has two copies of the book, each of ledgerCopy bytes. The older one is overwritten, so that there is always a
+// good one, and there is always room, on a full disk too:
+//
+//	 0  magic       4   "BTL" and the format
+//	 4  length      4   of the document
+//	 8  writes      8   how often the book was written
+//	16  CRC         4   CRC32C of what comes before, and of the document
+//	20  document        JSON
+const (
+	ledgerFile  = "ledger"
+	ledgerMagic = "BTL\x01"
+	ledgerHead  = 20
+	ledgerCopy  = 512 << 10
+	// mostGiven bounds how many segments are remembered. One that can't be removed is tried again once, at the next start.
+	mostGiven = 256
+)
+
+// ledger counts what was lost, for ever.
+type ledger struct {
+	mu      sync.Mutex
+	disk    disk // nil: there is none
+	file    file // nil: it could not be made
+	writes  uint64
+	losses  losses
+	given   []string
+	missing map[string]uint64
+	noted   map[string]string
+}
+
+// openLedger opens the ledger, and makes one if there is none. If the disk does not let it, it is in memory, and the error
+// says so.
+func openLedger(d disk) (*ledger, error) {
+	g := &ledger{disk: d, missing: make(map[string]uint64), noted: make(map[string]string)}
+	if d == nil {
+		return g, nil
+	}
+	var damage error
+	f, err := d.Open(ledgerFile)
+	if err == nil {
+		g.file = f
+		if damage = g.read(); damage == nil {
+			return g, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return g, fmt.Errorf("opening the ledger of losses: %w", err)
+	}
+	if g.file == nil {
+		err = g.create()
+	} else {
+		err = g.write()
+	}
+	if err != nil {
+		err = fmt.Errorf("making the ledger of losses: %w", err)
+	}
+	return g, errors.Join(damage, err)
+}
+
+func (g *ledger) create() (err error) {
+	if g.file, err = g.disk.Create(ledgerFile, 2*ledgerCopy); err != nil {
+		return err
+	}
+	return errors.Join(g.write(), g.disk.Sync())
+}
+
+// readBook returns the newer good copy. The file may be another process's.
+func readBook(f file) (b book, writes uint64, err error) {
+	data := make([]byte, 2*ledgerCopy)
+	n, err := f.ReadAt(data, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return book{}, 0, err
+	}
+	data = data[:n]
+	for at := 0; at+ledgerHead <= len(data); at += ledgerCopy {
+		part := data[at:min(at+ledgerCopy, len(data))]
+		le := binary.LittleEndian
+		length, count := int(le.Uint32(part[4:])), le.Uint64(part[8:])
+		if string(part[:4]) != ledgerMagic || length > len(part)-ledgerHead || count <= writes ||
+			le.Uint32(part[16:]) != crc32.Update(crc32.Checksum(part[:16], castagnoli), castagnoli, part[ledgerHead:ledgerHead+length]) {
+			continue
+		}
+		var read book
+		if json.Unmarshal(part[ledgerHead:ledgerHead+length], &read) == nil {
+			b, writes = read, count
+		}
+	}
+	if writes == 0 {
+		return book{}, 0, fmt.Errorf("reading the ledger of losses: %w", errDamaged)
+	}
+	return b, writes, nil
+}
+
+func (g *ledger) read() error {
+	b, writes, err := readBook(g.file)
+	if err != nil {
+		return err
+	}
+	for _, l := range b.Losses {
+		g.losses.add(*l)
+	}
+	g.writes, g.given = writes, b.Given
+	for id, n := range b.Missing {
+		g.missing[id] = n
+	}
+	for what, id := range b.Noted {
+		g.noted[what] = id
+	}
+	return nil
+}
+
+// write puts the book on the disk.
+func (g *ledger) write() error {
+	if g.disk == nil {
+		return nil
+	}
+	if g.file == nil {
+		return g.create()
+	}
+	if len(g.given) > mostGiven {
+		g.given = slices.Delete(g.given, 0, len(g.given)-mostGiven)
+	}
+	document, err := json.Marshal(g.book())
+	if err != nil {
+		return err
+	}
+	for len(document) > ledgerCopy-ledgerHead {
+		g.fold()
+		if document, err = json.Marshal(g.book()); err != nil {
+			return err
+		}
+	}
+	writes := g.writes + 1
+	data := append([]byte(ledgerMagic), make([]byte, ledgerHead-len(ledgerMagic))...)
+	le := binary.LittleEndian
+	le.PutUint32(data[4:], uint32(len(document)))
+	le.PutUint64(data[8:], writes)
+	le.PutUint32(data[16:], crc32.Update(crc32.Checksum(data[:16], castagnoli), castagnoli, document))
+	if err := writeAll(g.file, append(data, document...), int64(writes%2)*ledgerCopy); err != nil {
+		return err
+	}
+	g.writes = writes
+	return g.file.Sync()
+}
+
+func (g *ledger) book() book {
+	return book{Losses: g.sorted(), Given: g.given, Missing: g.missing, Noted: g.noted}
+}
+
+func (g *ledger) sorted() []*Loss {
+	all := make([]*Loss, 0, len(g.losses))
+	for _, l := range g.losses {
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b *Loss) int {
+		return cmp.Or(cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.Sink, b.Sink), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Class, b.Class))
+	})
+	return all
+}
+
+// Others is the rule of losses that were put together, since there were too many rules.
+const Others = "(others)"
+
+// fold puts the half of the losses that is oldest together, whatever their rules.
+func (g *ledger) fold() {
+	all := g.sorted()
+	slices.SortStableFunc(all, func(a, b *Loss) int { return a.Last.Compare(b.Last) })
+	for _, l := range all[:len(all)/2+1] {
+		delete(g.losses, l.key())
+		other := *l
+		other.Rule = Others
+		to := g.losses[other.key()]
+		g.losses.add(other)
+		if to != nil {
+			to.Told += other.Told
+			to.Sure += other.Sure
+		}
+	}
+}
+
+// evicted counts what was lost with a segment.
+func (g *ledger) evicted(segment [16]byte, lost losses) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range lost {
+		g.losses.add(*l)
+	}
+	g.given = append(g.given, hex.EncodeToString(segment[:]))
+	return g.write()
+}
+
+// wasGiven reports whether a segment was given up.
+func (g *ledger) wasGiven(segment [16]byte) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.given, hex.EncodeToString(segment[:]))
+}
+
+// lacks counts that some records of a segment can't be read, unless that was done. It returns how many are new.
+func (g *ledger) lacks(segment [16]byte, records uint64, at time.Time) (uint64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	id := hex.EncodeToString(segment[:])
+	known := g.missing[id]
+	if records <= known {
+		return 0, nil
+	}
+	g.missing[id] = records
+	g.losses.add(Loss{Cause: Damaged, Count: records - known, First: at, Last: at})
+	return records - known, g.write()
+}
+
+// forget drops what is known of segments that are gone.
+func (g *ledger) forget(exists func(id string) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id := range g.missing {
+		if !exists(id) {
+			delete(g.missing, id)
+		}
+	}
+	g.given = slices.DeleteFunc(g.given, func(id string) bool { return !exists(id) })
+}

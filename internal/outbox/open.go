@@ -1,0 +1,334 @@
+package outbox
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Open opens an outbox, and makes one if there is none. That the disk is full, read-only or damaged is no error: what can be
+// read is there, and what can't be written is kept in memory, which Health tells. An *InUseError says that another agent has it.
+func Open(cfg Config) (_ *Log, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Quota == 0 {
+		cfg.Quota = DefaultQuota
+	}
+	if cfg.Memory == 0 {
+		cfg.Memory = cfg.Quota / 16
+	}
+	if cfg.SyncWithin == 0 {
+		cfg.SyncWithin = DefaultSyncWithin
+	}
+	l := &Log{
+		cfg: cfg, log: cfg.Log, disk: cfg.disk, shelf: new(shelf), quit: make(chan struct{}),
+		segment: min(max(cfg.Quota/64, leastSegment), mostSegment),
+		nextSeq: 1, nextMade: 1, recent: make(map[recentKey]bool),
+	}
+	l.syncer = newSyncer(&l.mu)
+	if cfg.Dir != "" {
+		if l.lock, err = take(cfg.Dir); err != nil {
+			var inUse *InUseError
+			if errors.As(err, &inUse) {
+				return nil, err
+			}
+			l.diskFailed(fmt.Errorf("opening the outbox: %w", err))
+		} else {
+			l.disk = directory{cfg.Dir}
+		}
+	}
+	if err := l.load(); err != nil {
+		l.diskFailed(fmt.Errorf("opening the outbox: %w", err))
+	}
+	l.written.Store(l.nextSeq - 1)
+	l.working.Go(l.syncing)
+	l.working.Go(l.mending)
+	return l, nil
+}
+
+// load takes in what is on the disk. Errors are told; what can be had is.
+func (l *Log) load() error {
+	ledger, ledgerErr := openLedger(l.disk)
+	cursors, known, cursorsErr := openCursors(l.disk)
+	l.ledger, l.cursors = ledger, cursors
+	err := errors.Join(ledgerErr, cursorsErr)
+	found, segmentsErr := l.openSegments()
+	err = errors.Join(err, segmentsErr)
+	for tier := range l.nextIndex {
+		l.nextIndex[tier].Store(1)
+		live, obsolete := arrange(found[tier])
+		for _, s := range obsolete {
+			l.discard(s)
+		}
+		l.shelf.tiers[tier] = live
+		if len(live) > 0 {
+			l.resume(live[len(live)-1])
+			l.remember(live)
+		}
+	}
+	l.ledger.forget(func(id string) bool {
+		return slices.ContainsFunc(slices.Concat(l.shelf.tiers[:]...), func(s *segment) bool { return hex.EncodeToString(s.id[:]) == id })
+	})
+	for _, c := range l.cursors.places {
+		l.nextSeq = max(l.nextSeq, c.acked+1) // what it has may not have been on the disk
+	}
+	return errors.Join(err, l.openReaders(known))
+}
+
+func trimMerged(name string) string { return strings.TrimSuffix(name, mergedSuffix) }
+
+// openSegments opens all segments, by tier. What was given up is removed, and so is what was never finished.
+func (l *Log) openSegments() (found [tiers][]*segment, err error) {
+	if l.disk == nil {
+		return found, nil
+	}
+	names, err := l.disk.List()
+	if err != nil {
+		return found, err
+	}
+	for _, name := range names {
+		if _, _, _, ok := parseSegmentName(name); !ok {
+			if _, _, _, unfinished := parseSegmentName(trimMerged(name)); unfinished {
+				err = errors.Join(err, l.disk.Remove(name))
+			}
+			continue
+		}
+		s, damaged, openErr := openSegment(l.disk, name)
+		if openErr != nil {
+			l.log.Error("a segment can't be read, it is left alone", "error", openErr)
+			continue
+		}
+		if damaged {
+			l.log.Error("the header of a segment is damaged, its records tell what they are", "segment", name)
+		}
+		l.nextMade = max(l.nextMade, s.made+1)
+		if l.ledger.wasGiven(s.id) {
+			l.discard(s)
+			continue
+		}
+		found[s.tier] = append(found[s.tier], s)
+	}
+	return found, err
+}
+
+// resume finds the end of the last segment of a tier, and goes on with it, unless something is behind its last record: that
+// is of an agent that died, or a disk that did not keep it, and stays.
+func (l *Log) resume(s *segment) {
+	data := s.load()
+	last, good := s.first-1, 0
+	s.lastSeq = s.firstSeq - 1
+	end := scan(data, s.tier, func(r Record, _ int) bool {
+		last, s.lastSeq = r.index, r.Seq
+		good++
+		return true
+	})
+	if !s.sealed {
+		s.next = last + 1
+	}
+	l.missing(s, good)
+	l.nextSeq = max(l.nextSeq, s.lastSeq+1)
+	l.nextIndex[s.tier].Store(s.next)
+	if s.sealed {
+		return
+	}
+	torn := 0
+	for i, b := range data[end:] {
+		if b != 0 {
+			torn = i + 1
+		}
+	}
+	s.end.Store(int64(segmentHead + end))
+	if torn > 0 {
+		l.log.Warn("a record was torn when an agent died, it is cut off", "segment", s.name, "bytes", torn)
+		s.sealed = true
+		return
+	}
+	l.active[s.tier] = s
+}
+
+// recentBytes is how much of the end of each tier is looked at for ids: more than one record of the kernel gives.
+const recentBytes = 1 << 20
+
+// remember notes the ids of the last records of a tier.
+func (l *Log) remember(all []*segment) {
+	left := int64(recentBytes)
+	for _, s := range slices.Backward(all) {
+		data := s.load()
+		skip := max(int64(len(data))-left, 0)
+		scan(data, s.tier, func(r Record, at int) bool {
+			if int64(at) >= skip {
+				l.recent[keyOf(r.ID)] = true
+			}
+			return true
+		})
+		if left -= int64(len(data)); left <= 0 {
+			return
+		}
+	}
+}
+
+// openReaders finds where readers are. known says that all are known that there were.
+func (l *Log) openReaders(known bool) error {
+	wanted := make(map[string]bool)
+	for _, c := range l.cfg.Readers {
+		wanted[c.Name] = true
+	}
+	gone, err := l.cursors.retain(func(name string) bool { return wanted[name] })
+	for _, c := range gone {
+		l.log.Info("a sink is not configured any more, what it did not have is not kept for it", "sink", c.name, "acknowledged", c.acked)
+	}
+	for _, c := range l.cfg.Readers {
+		r := &Reader{log: l, name: c.Name, kinds: c.Kinds, wake: make(chan struct{}, 1)}
+		acked := l.nextSeq - 1
+		if at := l.cursors.find(c.Name); at >= 0 {
+			acked = l.cursors.places[at].acked
+		} else if !known {
+			acked = 0 // it may have had a place, and rather gets something again
+		}
+		r.acked.Store(acked)
+		r.read.Store(acked)
+		for tier, all := range l.shelf.tiers {
+			r.at[tier].index.Store(l.nextIndex[tier].Load())
+			for _, s := range all {
+				if s.firstSeq <= acked+1 || s == all[0] {
+					r.at[tier].index.Store(s.first)
+				}
+			}
+		}
+		l.readers = append(l.readers, r)
+		if err := l.cursors.set(c.Name, c.Kinds, acked); err != nil {
+			return err
+		}
+		r.saved = acked
+	}
+	return err
+}
+
+// mendEvery is how often a disk that has failed is tried again.
+const mendEvery = time.Second
+
+// mending brings what is in memory to the disk, once that works again, and removes what all readers have.
+func (l *Log) mending() {
+	ticker := time.NewTicker(mendEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.quit:
+			return
+		case <-ticker.C:
+		}
+		l.mu.Lock()
+		l.reclaim()
+		l.mend()
+		l.mu.Unlock()
+	}
+}
+
+// mend tries to bring all that is in memory to the disk.
+func (l *Log) mend() {
+	if l.disk == nil || l.failed == nil {
+		return
+	}
+	for _, tier := range Tiers() {
+		for _, s := range l.shelf.all(tier) {
+			if s.file != nil {
+				continue
+			}
+			if err := l.move(s); err != nil {
+				l.diskFailed(err)
+				return
+			}
+		}
+	}
+	if err := l.ledger.retry(); err != nil {
+		l.diskFailed(err)
+		return
+	}
+	l.failed = nil
+	l.trouble.Store(nil)
+	l.log.Info("the disk works again, all records are on it")
+}
+
+// move gives a segment that is in memory a file.
+func (l *Log) move(s *segment) error {
+	end := s.end.Load()
+	f, err := l.disk.Create(s.name, s.size)
+	if err != nil {
+		return fmt.Errorf("making segment %s: %w", s.name, err)
+	}
+	err = errors.Join(writeAll(f, append(s.appendHead(nil), s.mem[segmentHead:end]...), 0), f.Sync(), l.disk.Sync())
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing segment %s: %w", s.name, err), f.Close(), l.disk.Remove(s.name))
+	}
+	l.shelf.mu.Lock()
+	defer l.shelf.mu.Unlock()
+	s.file, s.mem = f, nil
+	return nil
+}
+
+// Health is nil while what is appended outlives this process.
+func (l *Log) Health() error {
+	if p := l.trouble.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (l *Log) isClosed() bool {
+	select {
+	case <-l.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close takes nothing in any more, and has what is there outlive a power failure. Readers get what is left, until Release.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	first := !l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if !first {
+		return nil
+	}
+	l.Sync()
+	close(l.quit)
+	l.working.Wait()
+	for _, r := range l.readers {
+		r.notify()
+	}
+	return nil
+}
+
+// Release lets go of the files. No reader may be in use any more.
+func (l *Log) Release() error {
+	var errs []error
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reclaim()
+	for _, tier := range Tiers() {
+		for _, s := range l.shelf.all(tier) {
+			if s.file == nil && s.end.Load() > segmentHead {
+				l.log.Error("records were in memory only, since the disk has failed: they are lost unless they were delivered", "tier", tier.String(), "records", s.next-s.first)
+			}
+			errs = append(errs, s.close())
+		}
+	}
+	for _, r := range l.readers {
+		errs = append(errs, r.save())
+	}
+	for _, f := range []file{l.ledger.file, l.cursors.file} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	return errors.Join(errs...)
+}

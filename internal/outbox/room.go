@@ -1,0 +1,147 @@
+package outbox
+
+import (
+	"fmt"
+	"slices"
+)
+
+// mergesAtOnce bounds how many segments are looked at for records to put together when a new one is begun, which
+// takes some 10 ms each.
+const mergesAtOnce = 4
+
+// makeRoom sees to it that so many bytes more, for records of a tier, are within the quota. What all readers have is
+// removed first; then repeats are put together; then the oldest records of the last tier go, of those that don't matter more
+// than what is to come. If there are none of these the quota is exceeded, by a segment of each tier at most.
+func (l *Log) makeRoom(size int64, tier Tier) {
+	used := func() int64 {
+		disk, _ := l.shelf.bytes()
+		return disk + size
+	}
+	if used() > l.cfg.Quota/2 {
+		l.reclaim()
+	}
+	// Before it is too late, so that there is something left to put together.
+	for range mergesAtOnce {
+		if used() <= l.cfg.Quota/4*3 || !l.mergeOne() {
+			break
+		}
+	}
+	for used() > l.cfg.Quota {
+		if !l.mergeOne() && !l.evictOne(tier, false) {
+			return
+		}
+	}
+}
+
+// makeMemory is makeRoom for records that the disk does not take.
+func (l *Log) makeMemory(size int64, tier Tier) {
+	l.reclaim()
+	for {
+		_, memory := l.shelf.bytes()
+		if memory+size <= l.cfg.Memory || !l.evictOne(tier, true) {
+			return
+		}
+	}
+}
+
+// reclaim removes the segments that all readers have acknowledged.
+func (l *Log) reclaim() {
+	acked := l.acked()
+	for _, tier := range Tiers() {
+		for _, s := range l.shelf.all(tier) {
+			if s.sealed && s.lastSeq <= acked {
+				l.drop(s)
+			}
+		}
+	}
+}
+
+// acked is the sequence up to which all readers have acknowledged.
+func (l *Log) acked() uint64 {
+	acked := l.written.Load()
+	for _, r := range l.readers {
+		acked = min(acked, r.acked.Load())
+	}
+	return acked
+}
+
+// drop removes a segment. A file that can't be removed is told of; when the outbox is opened again it is tried again.
+func (l *Log) drop(s *segment) {
+	if s.gone.Load() {
+		return
+	}
+	l.shelf.take(s, func() bool { return true })
+	l.discard(s)
+}
+
+// discard closes a segment that nobody has any more, and removes its file.
+func (l *Log) discard(s *segment) {
+	l.syncer.remove(s)
+	if l.active[s.tier] == s {
+		l.active[s.tier] = nil
+	}
+	onDisk := s.file != nil
+	err := s.close()
+	if onDisk {
+		if removing := l.disk.Remove(s.name); removing != nil {
+			err = removing
+		}
+	}
+	if err != nil {
+		l.log.Error("a segment can't be removed", "segment", s.name, "error", err)
+	}
+}
+
+// evictOne gives up the oldest segment of the last tier that is not before the given one. It returns false if there is none.
+func (l *Log) evictOne(from Tier, inMemory bool) bool {
+	for _, tier := range slices.Backward(Tiers()) {
+		if tier < from {
+			return false
+		}
+		for _, s := range l.shelf.all(tier) {
+			if s.sealed && (s.file == nil) == inMemory && l.shelf.take(s, func() bool { return !l.inHand(s) }) {
+				l.evict(s)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// evict gives up a segment that no reader looks at any more, and counts what each one loses by that. That comes before it is
+// removed: should we die in between, then it is removed, and not counted again, when the outbox is opened.
+func (l *Log) evict(s *segment) {
+	cause := Full
+	if s.file == nil {
+		cause = NoDisk
+	}
+	var lost losses
+	scan(s.load(), s.tier, func(r Record, _ int) bool {
+		if r.index >= s.next {
+			return false
+		}
+		for _, reader := range l.readers {
+			if r.Seq > reader.acked.Load() && reader.kinds.Has(r.Kind) {
+				lost.add(Loss{Sink: reader.name, Rule: r.Rule, Cause: cause, Count: r.Count, First: r.Time, Last: r.Last})
+			}
+		}
+		return true
+	})
+	if err := l.ledger.evicted(s.id, lost); err != nil {
+		l.diskFailed(fmt.Errorf("writing the ledger: %w", err))
+	}
+	l.log.Warn("no room, records are given up", "tier", s.tier.String(), "bytes", s.size, "records", lost.sum(), "cause", string(cause))
+	l.discard(s)
+}
+
+// inHand reports whether a reader has been given records of a segment and not acknowledged them. They stay as they are: it may be
+// about to deliver them.
+func (l *Log) inHand(s *segment) bool {
+	for _, r := range l.readers {
+		acked, read := r.acked.Load(), r.read.Load()
+		if acked < read && s.firstSeq <= read && s.lastSeq > acked {
+			return true
+		}
+	}
+	return false
+}
