@@ -28,7 +28,7 @@ func Document(r outbox.Record) ([]byte, error) {
 	added = r.Last.UTC().AppendFormat(added, time.RFC3339Nano)
 	added = append(added, `"}`...)
 
-	at, wrap, err := place(r.JSON)
+	at, wrap, err := bitternEnd(r.JSON)
 	if err != nil {
 		return nil, fmt.Errorf("adding a count to document %s: %w", formatID(r.ID), err)
 	}
@@ -47,8 +47,8 @@ func Document(r outbox.Record) ([]byte, error) {
 	return append(doc, r.JSON[at:]...), nil
 }
 
-// place finds the end of the object "bittern" in a document. If there is none, it is to be made at the end of the document.
-func place(doc []byte) (at int, wrap bool, err error) {
+// bitternEnd finds the end of the object "bittern" in a document. If there is none, it is to be made at the end of the document.
+func bitternEnd(doc []byte) (at int, wrap bool, err error) {
 	d := json.NewDecoder(bytes.NewReader(doc))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return 0, false, errors.Join(ErrNotObject, err)

@@ -119,15 +119,19 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) run(ctx context.Context) error {
 	for {
 		var batch []outbox.Record
+		closed := false
 		err := r.persist(ctx, func() (err error) {
 			batch, err = r.source.Read(ctx)
+			if closed = errors.Is(err, os.ErrClosed); closed {
+				return nil
+			}
 			return err
 		})
-		if errors.Is(err, os.ErrClosed) {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("reading records for sink %s: %w", r.source.Name(), err)
+		case closed:
+			return nil
 		}
 		if err := r.persist(ctx, func() error { return r.deliver(ctx, batch) }); err != nil {
 			return fmt.Errorf("sink %s: %w", r.source.Name(), err)
@@ -155,7 +159,7 @@ func (r *Runner) persist(ctx context.Context, try func() error) error {
 				return err
 			}
 			return errors.Join(ctx.Err(), err)
-		case errors.As(err, &gone), errors.Is(err, os.ErrClosed):
+		case errors.As(err, &gone):
 			return err
 		}
 		wait := r.wait(attempt)
@@ -180,8 +184,9 @@ func (r *Runner) deliver(ctx context.Context, batch []outbox.Record) error {
 	done := make(chan error, 1)
 	r.working.Begin()
 	go func() {
-		defer r.working.End()
-		done <- r.sink.Deliver(ctx, batch)
+		err := r.sink.Deliver(ctx, batch)
+		r.working.End() // before the next one can begin
+		done <- err
 	}()
 	select {
 	case err := <-done:

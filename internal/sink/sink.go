@@ -45,26 +45,33 @@ func (e *GoneError) Error() string {
 
 func (e *GoneError) Unwrap() error { return e.Err }
 
-// progress is how far a sink has come in a batch that will be delivered again.
-type progress struct{ first, last uint64 } // numbers of the batch's first record, and of the last one delivered; 0: none
+// place is how far a sink has come.
+type place struct {
+	before      known  // what an earlier agent has written
+	first, last uint64 // numbers of the first record of the batch, and of the last one in it that is delivered; 0: none is
+}
 
-// rest is what remains of the batch.
-func (p *progress) rest(batch []outbox.Record) []outbox.Record {
-	if len(batch) == 0 || p.last == 0 || batch[0].Seq != p.first {
-		return batch
-	}
-	for i := range batch {
-		if batch[i].Seq == p.last {
-			return batch[i+1:]
+// rest is what remains of a batch, which may be the one that failed, to be delivered.
+func (p *place) rest(batch []outbox.Record) []outbox.Record {
+	rest := batch
+	if len(batch) > 0 && p.last != 0 && batch[0].Seq == p.first {
+		for i := range batch {
+			if batch[i].Seq == p.last {
+				rest = batch[i+1:]
+			}
 		}
 	}
-	return batch
+	if n := p.before.skip(rest); n > 0 {
+		p.reached(batch, &rest[n-1])
+		rest = rest[n:]
+	}
+	return rest
 }
 
 // reached says that the records of the batch up to that one have been delivered.
-func (p *progress) reached(batch []outbox.Record, last *outbox.Record) {
-	*p = progress{batch[0].Seq, last.Seq}
+func (p *place) reached(batch []outbox.Record, last *outbox.Record) {
+	p.first, p.last = batch[0].Seq, last.Seq
 }
 
 // done says that all have been.
-func (p *progress) done() { *p = progress{} }
+func (p *place) done() { p.first, p.last = 0, 0 }
