@@ -1,7 +1,7 @@
 // Package agent wires Bittern together: the rules of a directory become live in
 // the kernel, and what the kernel lets pass becomes detections. Each part has one
 // job: the committer changes rules, the pipeline judges events, the gap reporter
-// says what was lost, and the sink writes it all out.
+// says what was lost. All of it goes through the outbox, from which sinks deliver it.
 package agent
 
 import (
@@ -21,8 +21,10 @@ import (
 	"bittern/internal/health"
 	"bittern/internal/loader"
 	"bittern/internal/metrics"
+	"bittern/internal/outbox"
 	"bittern/internal/rules"
 	"bittern/internal/rules/fsstore"
+	"bittern/internal/sink"
 )
 
 // ErrStopped is returned by Start after Stop.
@@ -56,7 +58,11 @@ type Agent struct {
 	pipeline *pipeline
 	gaps     *gapReporter
 	repeats  *repeats
-	out      *sink
+	box      *outbox.Log
+	sinks    []Sink
+	records  *recorder
+	out      *sink.Output // nil if there is none
+	delivery *delivery    // nil until sinks deliver
 	board    *health.Board
 	metrics  *metrics.Set
 	server   *metrics.Server // nil if there is none
@@ -132,6 +138,9 @@ func (a *Agent) Start() error {
 	if err != nil {
 		return err
 	}
+	if err := a.openOutbox(); err != nil {
+		return err
+	}
 	if err := a.serve(a.cfg.Metrics); err != nil {
 		// That it can't is no reason not to detect.
 		a.log.Error("metrics and health are not told", "error", err)
@@ -149,7 +158,11 @@ func (a *Agent) Start() error {
 	}
 	snapshot, changes := a.store.Subscribe()
 	c := newCommitter(a.kernel, a.staleIn, a.cfg.Log.With("component", "rules"))
-	a.clips, c.metrics, c.tally, c.announce = c.clips, a.metrics, a.tally, a.control.Changes.Publish
+	a.clips, c.metrics, c.tally = c.clips, a.metrics, a.tally
+	c.announce = func(change control.Change) {
+		a.control.Changes.Publish(change)
+		a.fail(a.records.Write(changed(change, host)))
+	}
 	for _, source := range a.store.Problems() {
 		kind := rules.Rejected
 		if source.States {
@@ -230,29 +243,25 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 	return nil
 }
 
-// startReading starts what turns matches into output.
-func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) error {
-	out := newSink(a.cfg.Output, a.cfg.Format, a.cfg.Colour)
-	a.out = out
-	out.publish = func(r Record) { a.control.Records.Publish(streamed(r)) }
-	before, err := writtenBefore(a.cfg.Output)
-	if err != nil {
+// startReading starts what turns matches into records, and what delivers these.
+func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) (err error) {
+	if a.delivery, err = deliver(a.box, a.sinks, a.cfg.Log.With("component", "sinks"), a.fail); err != nil {
 		return err
 	}
 	describe := &describer{users: newUsers(passwdFile), host: host, catalogue: catalogue, clips: a.clips}
 	reader := a.kernel.Reader()
 	a.repeats = &repeats{
-		sink: out, before: before, describe: describe, idle: reader.Idle, uptime: loader.Uptime,
+		sink: a.records, before: a.box, describe: describe, idle: reader.Idle, uptime: loader.Uptime,
 		log: a.cfg.Log.With("component", "repeats"), metrics: a.metrics,
 	}
 	if err := a.repeats.start(a.cfg.Repeats, host.BootID); err != nil {
 		return err
 	}
 	a.pipeline = &pipeline{
-		describer: describe, source: reader, sink: out, repeats: a.repeats, before: before,
+		describer: describe, source: reader, sink: a.records, repeats: a.repeats, before: a.box,
 		log: a.cfg.Log.With("component", "events"), metrics: a.metrics, tally: a.tally,
 	}
-	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, out, before, host, a.cfg.Log.With("component", "losses"), time.Now)
+	a.gaps = newGapReporter(a.losses, a.kernel.Dispose, a.records, a.box, host, a.cfg.Log.With("component", "losses"), time.Now)
 	a.gaps.counts = a.metrics
 	a.reading.Go(func() { a.fail(a.pipeline.run()) })
 	a.others.Go(func() {
@@ -320,7 +329,7 @@ func (a *Agent) Stop() error {
 		errs = append(errs, a.stats.Close())
 	}
 	if a.kernel == nil {
-		return errors.Join(errs...)
+		return errors.Join(append(errs, a.closeOutbox())...)
 	}
 	a.others.Wait()
 	if a.cfg.Keep {
@@ -337,6 +346,7 @@ func (a *Agent) Stop() error {
 		a.fail(a.gaps.poll())
 		a.farewell()
 	}
+	errs = append(errs, a.closeOutbox())
 	select {
 	case err := <-a.failed: // a part failed while draining
 		errs = append(errs, err)
@@ -364,19 +374,6 @@ func (a *Agent) fail(err error) {
 		return
 	}
 	a.first.Do(func() { a.failed <- err })
-}
-
-// losses are all records that never became detections and have not been reported.
-func (a *Agent) losses() ([]loss, error) {
-	found, err := a.kernel.Losses()
-	if err != nil {
-		return nil, err
-	}
-	all := make([]loss, 0, len(found))
-	for _, l := range found {
-		all = append(all, loss{reason: l.Reason.String(), class: l.Class, count: l.New, id: l.ID(), reported: l.Reported})
-	}
-	return all, nil
 }
 
 // staleIn returns the rules of a file that are live in an older version than the

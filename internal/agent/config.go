@@ -9,6 +9,7 @@ import (
 
 	"bittern/internal/control"
 	"bittern/internal/loader"
+	"bittern/internal/sink"
 )
 
 // Config is what an Agent needs. Rules, Output and Log are required.
@@ -21,8 +22,12 @@ type Config struct {
 	// them in memory.
 	Repeats string
 	Kernel  loader.Config // its Log may be left out
-	Output  io.Writer     // detections and gap records, and nothing else
-	Colour  bool          // of text; for terminals
+	// Outbox is the directory in which records outlive the agent until they are delivered; "" is to keep them in memory.
+	Outbox      string
+	OutboxBytes int64     // that it may take; 0 is outbox.DefaultQuota
+	Output      io.Writer // detections, repeats and gap records, and nothing else; nil for none
+	Colour      bool      // of text; for terminals
+	Sinks       []Sink    // more to deliver all records to
 	// Socket is the path of the control socket; "" for none.
 	Socket string
 	// Settings are told at the control socket; nil for none.
@@ -33,7 +38,7 @@ type Config struct {
 
 // Tunables are what may change while an agent runs, see Agent.Reconfigure.
 type Tunables struct {
-	Format Format
+	Format sink.Format // of Output
 	// Rescan is how long it takes to read all rule files once more, for what events don't tell; 0 for never.
 	Rescan time.Duration
 	// Keep says that a Stop leaves the kernel's side to the next agent, if Kernel.Pins allows it.
@@ -49,22 +54,11 @@ func (c Config) Validate() error {
 	switch {
 	case c.Rules == nil:
 		return errors.New("configuring the agent: no rules given")
-	case c.Output == nil:
-		return errors.New("configuring the agent: no output given")
 	case c.Log == nil:
 		return errors.New("configuring the agent: no logger given")
 	}
 	return nil
 }
-
-// Format is how records are written.
-type Format uint8
-
-// The formats.
-const (
-	JSON Format = iota // one JSON document a line
-	Text               // one line for people
-)
 
 // Version is the version of the running program, "devel" if it was built from a
 // work tree.

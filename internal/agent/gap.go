@@ -9,13 +9,16 @@ import (
 	"bittern/internal/metrics"
 )
 
-// loss is records that never became detections, and have not been reported.
+// loss is records that are lost, and have not been reported.
 type loss struct {
-	reason   string
-	class    event.Class // ClassUnknown: any
-	count    uint64
-	id       []any  // names it for good
-	reported func() // to be called once it has been
+	reason      string
+	class       event.Class // ClassUnknown: any
+	sink, rule  string      // "": all, and not known
+	count       uint64
+	first, last time.Time // zero: between two looks
+	id          []any     // names it for good
+	// reported is to be called once a record tells of it.
+	reported func(*event.Gap) error
 }
 
 // gapReporter says in the output itself what is missing from it.
@@ -23,7 +26,7 @@ type gapReporter struct {
 	losses func() ([]loss, error)
 	done   func() error // all losses have been reported
 	sink   recordWriter
-	before written // by the agents before us
+	before recent // records of the agents before us
 	host   *event.Host
 	log    *slog.Logger
 	now    func() time.Time
@@ -31,7 +34,7 @@ type gapReporter struct {
 	counts *metrics.Set
 }
 
-func newGapReporter(losses func() ([]loss, error), done func() error, out recordWriter, before written, host *event.Host, log *slog.Logger, now func() time.Time) *gapReporter {
+func newGapReporter(losses func() ([]loss, error), done func() error, out recordWriter, before recent, host *event.Host, log *slog.Logger, now func() time.Time) *gapReporter {
 	return &gapReporter{losses: losses, done: done, sink: out, before: before, host: host, log: log, now: now, looked: now()}
 }
 
@@ -70,14 +73,23 @@ func (g *gapReporter) poll() error {
 }
 
 func (g *gapReporter) report(l loss, now time.Time) error {
-	g.log.Warn("records lost", "reason", l.reason, "class", l.class.String(), "count", l.count)
-	gap := &event.Gap{ID: event.NewID(now, l.id...), Class: l.class, Count: l.count, Reason: l.reason, First: g.looked, Last: now, Host: g.host}
-	if !g.before.has(gap.ID) {
+	log := g.log
+	if l.sink != "" {
+		log = log.With("sink", l.sink)
+	}
+	if l.rule != "" {
+		log = log.With("rule_id", l.rule)
+	}
+	log.Warn("records lost", "reason", l.reason, "class", l.class.String(), "count", l.count)
+	gap := &event.Gap{ID: event.NewID(now, l.id...), Class: l.class, Count: l.count, Reason: l.reason, Sink: l.sink, Rule: l.rule, First: g.looked, Last: now, Host: g.host}
+	if !l.last.IsZero() {
+		gap.First, gap.Last = l.first, l.last
+	}
+	if !has(g.before, gap.ID) {
 		if err := g.sink.Write(gap); err != nil {
 			return err
 		}
 	}
-	l.reported()
 	g.counts.Lost(l.class.String(), l.reason, l.count)
-	return nil
+	return l.reported(gap)
 }

@@ -19,18 +19,13 @@ type matchSource interface {
 	Release() // gives the last match back
 }
 
-// recordWriter takes what is to be shown.
-type recordWriter interface {
-	Write(Record) error
-}
-
 // pipeline turns matches into detections. One goroutine runs it.
 type pipeline struct {
 	*describer
 	source  matchSource
 	sink    recordWriter
 	repeats *repeats
-	before  written // by the agents before us
+	before  recent // records of the agents before us
 	log     *slog.Logger
 	metrics *metrics.Set
 	tally   *tally
@@ -106,7 +101,7 @@ func (p *pipeline) judge(m loader.Match) error {
 			}
 		}
 		d := p.detection(m, r)
-		if m.Inherited && p.before.has(d.ID) {
+		if m.Inherited && has(p.before, d.ID) {
 			continue
 		}
 		if err := p.sink.Write(d); err != nil {

@@ -6,7 +6,6 @@ import (
 	"hash"
 	"hash/fnv"
 	"sync"
-	"time"
 
 	"bittern/internal/control"
 	"bittern/internal/event"
@@ -23,6 +22,22 @@ type Record interface {
 // recordWriter takes what is to be told.
 type recordWriter interface {
 	Write(Record) error
+}
+
+// recent are the last records that agents before us have kept. Killed between keeping a record and giving it back to the
+// kernel, one has left us a record of the kernel that is kept already.
+type recent interface {
+	// Has knows an id whatever time it was made at.
+	Has(id outbox.ID) bool
+}
+
+// has reports whether a record was kept.
+func has(before recent, id string) bool {
+	if before == nil {
+		return false
+	}
+	parsed, err := outbox.ParseID(id)
+	return err == nil && before.Has(parsed)
 }
 
 // journal is the part of an outbox.Log that records are written to.
@@ -79,6 +94,7 @@ func boxed(r Record) (box outbox.Record, err error) {
 		}
 		id = r.ID
 	}
+	box.Rule = box.Rule[:min(len(box.Rule), 255)] // of a file that is wrong it can be anything
 	box.ID, err = outbox.ParseID(id)
 	return box, err
 }
@@ -100,10 +116,22 @@ func tierOf(severity string) outbox.Tier {
 func groupOf(d *event.Detection) uint64 {
 	g := group{fnv.New64a()}
 	e := d.Event
-	g.texts(d.Rule.Hash, e.Process.Executable, e.Process.CommandLine, e.Process.WorkingDirectory, e.Parent.Executable, e.Container.ID)
-	g.texts(e.File.Path, e.File.NewPath, e.Network.Destination.String(), e.Network.Source.String())
-	g.numbers(uint64(e.Class), uint64(e.User.ID), uint64(e.User.EffectiveID), uint64(e.Network.Port))
-	g.texts(fmt.Sprint(e.Operation, e.Privilege, e.Kernel, e.Exit.Code, e.Exit.Signal))
+	g.numbers(uint64(e.Class), uint64(e.User.ID), uint64(e.User.EffectiveID))
+	g.texts(d.Rule.Hash, e.Process.Executable, e.Process.CommandLine, e.Process.WorkingDirectory, e.Parent.Executable, e.ContainerID, e.Operation)
+	switch e.Class {
+	case event.ProcessExit:
+		g.numbers(uint64(e.Exit.Code), uint64(e.Exit.Signal))
+	case event.NetworkConnect:
+		g.texts(e.Network.Destination.String(), e.Network.Transport)
+		g.numbers(uint64(e.Network.Port))
+	case event.NetworkListen: // peers have a port of their own each time
+		g.texts(e.Network.Destination.String(), e.Network.Source.String())
+		g.numbers(uint64(e.Network.SourcePort))
+	default:
+		privilege := e.Privilege
+		privilege.TargetPID = 0
+		g.texts(fmt.Sprint(e.File, privilege, e.Kernel))
+	}
 	return max(g.Sum64(), 1)
 }
 
@@ -138,5 +166,3 @@ func changed(c control.Change, host *event.Host) *event.Change {
 	}
 	return r
 }
-
-var _ = time.Now

@@ -21,7 +21,7 @@ const (
 // repeats holds detections back that are over the limits of their rules, and tells how many.
 type repeats struct {
 	sink     recordWriter
-	before   written // by the agents before us
+	before   recent // records of the agents before us
 	describe *describer
 	log      *slog.Logger
 	metrics  *metrics.Set
@@ -198,7 +198,7 @@ func (r *repeats) stop(keep bool) error {
 func (r *repeats) tell(told repeat.Told) error {
 	record := r.describe.repeats(told)
 	r.log.Debug("repeats told", "rule_id", record.Rule.ID, "rule_version", record.Rule.Version, "count", record.Count, "over", record.Over)
-	if r.before.has(record.ID) {
+	if has(r.before, record.ID) {
 		return nil
 	}
 	return r.sink.Write(record)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,14 +18,15 @@ import (
 // How long parts may be at one thing until they are taken for stuck.
 const (
 	committerMost = 30 * time.Second // a commit may wait for several grace periods
-	outputMost    = 10 * time.Second // to write one record
+	outboxMost    = 10 * time.Second // to keep one record
 )
 
 // watchParts puts all that can fail by itself on the board.
 func (a *Agent) watchParts(c *committer) {
 	a.board.Add("rules", a.store.Health)
 	a.board.Add("commits", func() error { return c.working.Within(committerMost) })
-	a.board.Add("output", func() error { return a.out.working.Within(outputMost) })
+	a.board.Add("outbox", func() error { return cmp.Or(a.box.Health(), a.records.working.Within(outboxMost)) })
+	a.delivery.watch(a.board)
 	a.board.Started()
 }
 

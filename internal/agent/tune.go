@@ -31,7 +31,9 @@ func (a *Agent) Reconfigure(t Tunables) error {
 	}
 	now := &a.cfg.Tunables
 	now.Keep, now.Format = t.Keep, t.Format
-	a.out.SetFormat(t.Format)
+	if a.out != nil {
+		a.out.SetFormat(t.Format)
+	}
 	return errors.Join(
 		retune(&now.Rescan, t.Rescan, a.rescan),
 		retune(&now.ProgramStats, t.ProgramStats, a.measure),

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -10,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"bittern/internal/event"
 	"bittern/internal/require"
+	"bittern/internal/sink"
 )
 
 // asked asks an address whether the agent is ready there.
@@ -36,7 +35,7 @@ func TestReconfigure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Tunables{Format: Text, Rescan: time.Hour, Metrics: "127.0.0.1:0"}
+	want := Tunables{Format: sink.Text, Rescan: time.Hour, Metrics: "127.0.0.1:0"}
 	if err := a.Reconfigure(want); err != nil { // what it starts with
 		t.Fatal(err)
 	}
@@ -52,7 +51,7 @@ func TestReconfigure(t *testing.T) {
 	}
 	defer stop()
 	first := a.server.Address()
-	if err := asked(first); err != nil || a.Tunables() != want || a.out.format != Text {
+	if err := asked(first); err != nil || a.Tunables() != want || a.out.Format() != sink.Text {
 		t.Fatalf("started with %+v, want %+v; asked: %v", a.Tunables(), want, err)
 	}
 
@@ -61,12 +60,12 @@ func TestReconfigure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	next := Tunables{Format: JSON, Rescan: time.Minute, Keep: false, Metrics: taken.Addr().String(), ProgramStats: true}
+	next := Tunables{Format: sink.JSON, Rescan: time.Minute, Keep: false, Metrics: taken.Addr().String(), ProgramStats: true}
 	if err := a.Reconfigure(next); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("an address that is taken: %v", err)
 	}
 	next.Metrics = want.Metrics // stays; all else is changed
-	if got := a.Tunables(); got != next || a.out.format != JSON || a.stats == nil {
+	if got := a.Tunables(); got != next || a.out.Format() != sink.JSON || a.stats == nil {
 		t.Errorf("in force are %+v, want %+v", got, next)
 	}
 	if err := asked(first); err != nil {
@@ -93,22 +92,5 @@ func TestReconfigure(t *testing.T) {
 	stop()
 	if err := a.Reconfigure(want); !errors.Is(err, ErrStopped) {
 		t.Errorf("after the stop: %v", err)
-	}
-}
-
-// TestFormatChangesBetweenRecords: no record is in two forms.
-func TestFormatChangesBetweenRecords(t *testing.T) {
-	var out bytes.Buffer
-	s := newSink(&out, JSON, false)
-	gap := &event.Gap{Host: &event.Host{}}
-	for _, f := range []Format{Text, JSON} {
-		if err := s.Write(gap); err != nil {
-			t.Fatal(err)
-		}
-		s.SetFormat(f)
-	}
-	lines := strings.Split(out.String(), "\n")
-	if !strings.HasPrefix(lines[0], "{") || strings.HasPrefix(lines[1], "{") || len(lines) != 3 {
-		t.Errorf("got %q", lines)
 	}
 }

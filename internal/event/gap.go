@@ -15,7 +15,9 @@ type Gap struct {
 	Class       Class    // ClassUnknown if it concerns all
 	CPUs        []uint32 // where records were lost; empty if not known
 	Count       uint64   // records lost
-	Reason      string   // one word, as the kernel side names it
+	Reason      string   // one word, as who lost them names it
+	Sink        string   // that lost them; "" if they were lost to all
+	Rule        string   // id of the rule that they were of; "" if that is not known
 	First, Last time.Time
 	Host        *Host // nil if not known
 }
@@ -42,6 +44,8 @@ func (g *Gap) AppendJSON(dst []byte) []byte {
 	w.object("bittern", "bittern.", func() {
 		w.object("lost", "bittern.lost.", func() {
 			w.text("class", g.class())
+			w.text("sink", g.Sink)
+			w.text("rule", g.Rule)
 			w.number("count", g.Count)
 			g.appendCPUs(&w)
 		})
@@ -90,6 +94,12 @@ func (g *Gap) message() string {
 		records = "record"
 	}
 	fmt.Fprintf(&b, "lost %d %s of class %s", g.Count, records, g.class())
+	if g.Rule != "" {
+		b.WriteString(" of rule " + g.Rule)
+	}
+	if g.Sink != "" {
+		b.WriteString(" for sink " + g.Sink)
+	}
 	if len(g.CPUs) > 0 {
 		b.WriteString(" on cpu ")
 		for i, cpu := range slices.Sorted(slices.Values(g.CPUs)) {

@@ -17,8 +17,8 @@ type Format int32
 
 // The formats.
 const (
-	Text Format = iota
-	JSON
+	JSON Format = iota
+	Text
 )
 
 func (f Format) String() string {
@@ -80,6 +80,9 @@ func NewOutput(out io.Writer, cfg OutputConfig) (*Output, error) {
 	o.format.Store(int32(cfg.Format))
 	return o, nil
 }
+
+// Format is the form that lines have. Anybody may call it.
+func (o *Output) Format() Format { return Format(o.format.Load()) }
 
 // SetFormat has later batches written in that form. Anybody may call it at any time.
 func (o *Output) SetFormat(f Format) { o.format.Store(int32(f)) }

@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bittern/internal/health"
+	"bittern/internal/outbox"
+	"bittern/internal/sink"
+)
+
+// stdout is the name of the sink that writes to Config.Output.
+const stdout = "stdout"
+
+// drainWithin is how long sinks may take at a stop for what they have not delivered. What is left then goes to the next agent's.
+const drainWithin = 5 * time.Second
+
+// Alerts are the kinds of records that say what was detected, and what may not have been.
+var alerts = outbox.KindsOf(outbox.Detection, outbox.Repeats, outbox.Gap)
+
+// Sink is where records are delivered to, beside Config.Output.
+type Sink struct {
+	Name string // its place in the outbox is kept by it
+	sink.Sink
+}
+
+// openOutbox opens the outbox, with a reader for each sink.
+func (a *Agent) openOutbox() (err error) {
+	var readers []outbox.ReaderConfig
+	if a.cfg.Output != nil {
+		if a.out, err = sink.NewOutput(a.cfg.Output, sink.OutputConfig{Format: a.cfg.Format, Colour: a.cfg.Colour}); err != nil {
+			return err
+		}
+		readers = append(readers, outbox.ReaderConfig{Name: stdout, Kinds: alerts})
+		a.sinks = append(a.sinks, Sink{stdout, a.out})
+	}
+	for _, s := range a.cfg.Sinks {
+		readers = append(readers, outbox.ReaderConfig{Name: s.Name, Kinds: outbox.AllKinds})
+		a.sinks = append(a.sinks, s)
+	}
+	a.box, err = outbox.Open(outbox.Config{
+		Dir: a.cfg.Outbox, Quota: a.cfg.OutboxBytes, Readers: readers, Log: a.cfg.Log.With("component", "outbox"),
+	})
+	if err != nil {
+		return err
+	}
+	a.records = &recorder{box: a.box, publish: func(r Record) { a.control.Records.Publish(streamed(r)) }}
+	return nil
+}
+
+// delivery has sinks deliver what is in the outbox.
+type delivery struct {
+	runners []*sink.Runner
+	names   []string
+	running sync.WaitGroup
+	cancel  context.CancelFunc
+	log     *slog.Logger
+}
+
+// deliver starts all sinks. fail is told of one that can't deliver any more.
+func deliver(box *outbox.Log, sinks []Sink, log *slog.Logger, fail func(error)) (*delivery, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &delivery{cancel: cancel, log: log}
+	for _, s := range sinks {
+		runner, err := sink.NewRunner(box.Reader(s.Name), s.Sink, sink.RunnerConfig{Log: log})
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		d.runners, d.names = append(d.runners, runner), append(d.names, s.Name)
+	}
+	for i, runner := range d.runners {
+		d.running.Go(func() {
+			switch err := runner.Run(ctx); {
+			case err == nil:
+			case ctx.Err() != nil:
+				d.log.Warn("not all records were delivered, the next agent does it", "sink", d.names[i], "error", err)
+			default:
+				fail(err)
+			}
+		})
+	}
+	return d, nil
+}
+
+// watch puts the sinks on a board.
+func (d *delivery) watch(board *health.Board) {
+	for i, runner := range d.runners {
+		board.Add("sink "+d.names[i], runner.Health)
+	}
+}
+
+// drain waits until sinks have delivered what is in a closed outbox, for a while.
+func (d *delivery) drain(within time.Duration) {
+	done := make(chan struct{})
+	go func() { d.running.Wait(); close(done) }()
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	d.cancel()
+	<-done // each one is given up soon
+}
+
+// closeOutbox has sinks deliver what is left, and lets go of the outbox.
+func (a *Agent) closeOutbox() error {
+	if a.box == nil {
+		return nil
+	}
+	err := a.box.Close()
+	if a.delivery != nil {
+		a.delivery.drain(drainWithin)
+	}
+	return errors.Join(err, a.box.Release())
+}
