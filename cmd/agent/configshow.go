@@ -27,7 +27,7 @@ func (s *settings) report() (all []setting) {
 		}
 		value := shown(s.flags.Lookup(flag))
 		if flag == "config" {
-			value = s.file.path // that may not be there
+			value = s.read.path // that may not be there
 		}
 		all = append(all, setting{key(flag), value, s.source(flag), changes})
 	}

@@ -40,7 +40,7 @@ type reloader struct {
 func newReloader(a *app, s *settings, detector tuner, level *slog.LevelVar, log *slog.Logger) *reloader {
 	r := &reloader{
 		app: a, agent: detector, log: log.With("component", "settings"), level: level, terminal: isTerminal(a.out),
-		force: s, wanted: s, read: s.file,
+		force: s, wanted: s, read: s.read,
 	}
 	r.tell()
 	return r

@@ -20,7 +20,7 @@ import (
 )
 
 // errInterrupted is the end after a second signal.
-var errInterrupted = errors.New("stopped by a second signal: what was not written yet is lost")
+var errInterrupted = errors.New("stopped by a second signal: what was not delivered yet is when the agent runs again")
 
 const runLong = `Watch this host in the foreground. Each event that a rule matches is printed to
 standard output as one line; the log goes to standard error. Where records of
@@ -81,17 +81,26 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	level.Set(now.level)
 	log := newLogger(a.err, level, s.logFormat, colour(a.err))
 	var reload *reloader // there from before the start on
+	sinks, file, err := s.sinks(log)
+	if err != nil {
+		return usagef(cmd, "%w", err)
+	}
 	cfg := agent.Config{
 		Rules:    func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
 		States:   statesDir(s),
 		Repeats:  repeatsDir(s),
 		Kernel:   kernelConfig(s, log),
-		Output:   a.out,
+		Outbox:   outboxDir(s),
 		Colour:   colour(a.out),
+		Sinks:    sinks,
 		Socket:   unlessOff(s.socket),
 		Settings: func() map[string]control.Setting { return reload.report() },
 		Tunables: now.Tunables,
 		Log:      log,
+	}
+	cfg.OutboxBytes = int64(s.outboxBytes)
+	if !s.noStdout {
+		cfg.Output = a.out
 	}
 	if err := cfg.Kernel.Validate(); err != nil {
 		return usagef(cmd, "%w", err)
@@ -103,6 +112,9 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	reload = newReloader(a, s, detector, level, log)
 	// A write to a pipe that nobody reads must be an error, not the end by a signal.
 	signal.Ignore(syscall.SIGPIPE)
+	reopen := make(chan os.Signal, 1)
+	signal.Notify(reopen, syscall.SIGUSR1)
+	defer signal.Stop(reopen)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -114,6 +126,7 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 		defer cancel()
 		reloading.Go(func() { reload.follow(ctx) })
 		reloading.Go(func() { reload.onHangup(ctx, hangups, gone) })
+		reloading.Go(func() { onReopen(ctx, reopen, file, log.With("component", "sinks")) })
 		return detector.Run(ctx)
 	})
 }

@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"bittern/internal/loader"
+	"bittern/internal/outbox"
 	"bittern/internal/rules"
+	"bittern/internal/sink"
 )
 
 // paths are where things lie unless the settings say otherwise.
@@ -23,6 +25,12 @@ type paths struct {
 	metrics string // host:port
 	socket  string
 }
+
+// Bounds of sizes, in bytes.
+const (
+	mostOutbox    = 64 << 30
+	mostFileBytes = 64 << 30
+)
 
 // off is said in the place of pins or of an address that there is none.
 const off = "off"
@@ -46,9 +54,18 @@ type settings struct {
 	socket    string
 	stats     bool
 
+	outboxBytes    int
+	noStdout       bool
+	file           string
+	fileBytes      int
+	fileKeep       int
+	syslog         string
+	syslogFacility string
+	journald       bool
+
 	flags   *pflag.FlagSet    // all of them, whether the command has them or not
 	sources map[string]source // by flag; what is not in it has its default
-	file    file
+	read    file
 }
 
 func newSettings(p paths) *settings {
@@ -68,6 +85,14 @@ func newSettings(p paths) *settings {
 	f.Var(newPower(&s.ringBytes, 1<<20, loader.LeastRingBytes, loader.MostRingBytes), "ring-bytes", "`bytes` of the ring buffer of matches, a power of two")
 	f.Var(newAddress(&s.metrics, p.metrics), "metrics", "`address`, host:port, at which to tell metrics (/metrics) and health (/healthz, /readyz) by HTTP; "+off+" is none")
 	f.StringVar(&s.socket, "socket", p.socket, "`path` of the Unix socket at which the agent answers the other commands; "+off+" is none")
+	f.Var(newWhole(&s.outboxBytes, outbox.DefaultQuota, outbox.LeastQuota, mostOutbox), "outbox-bytes", "`bytes` on the disk for records that are not delivered yet")
+	addToggle(f, &s.noStdout, "no-stdout", "write no records to standard output")
+	f.StringVar(&s.file, "file", "", "append all records to this file at `path`, as JSON lines, also those of changes of rules and states")
+	f.Var(newWhole(&s.fileBytes, 100<<20, sink.LeastFileBytes, mostFileBytes), "file-bytes", "`bytes` at which that file is renamed to PATH.1, and PATH.1 to PATH.2")
+	f.Var(newWhole(&s.fileKeep, 5, 1, 1000), "file-keep", "`number` of such renamed files to keep")
+	f.StringVar(&s.syslog, "syslog", "", "send all records to syslog at this `address`: unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT")
+	f.Var(newChoice(&s.syslogFacility, "local0", sink.Facilities()...), "syslog-facility", "`facility` of these records")
+	addToggle(f, &s.journald, "journald", "send all records to the journal of systemd")
 	addToggle(f, &s.stats, "program-stats", "have the kernel measure its BPF programs for the metrics, which costs a little at each event")
 	return s
 }
@@ -155,7 +180,7 @@ func (s *settings) configPath(p paths) (path string, must bool) {
 
 // resolveFile takes in the configuration file, where neither a flag nor the environment comes before it.
 func (s *settings) resolveFile(f file) rules.Problems {
-	s.file = f
+	s.read = f
 	entries, problems := f.entries(s.keys())
 	for _, e := range entries {
 		_, overridden := s.sources[e.flag]

@@ -11,6 +11,7 @@ import (
 
 	"bittern/internal/agent"
 	"bittern/internal/rules"
+	"bittern/internal/sink"
 )
 
 // trait is what there is to know of a setting beside its flag.
@@ -23,21 +24,29 @@ type trait struct {
 
 // traits are those of all settings, by flag.
 var traits = map[string]trait{
-	"config":        {},
-	"rules":         {host: existing},
-	"state":         {host: possible},
-	"rescan":        {tune: func(k *knobs, s *settings) { k.Rescan = s.rescan }},
-	"output":        {tune: func(k *knobs, s *settings) { k.Format = formatOf(s.output, k.terminal) }},
-	"cgroup":        {host: watchable},
-	"pins":          {host: pinnable},
-	"keep":          {tune: func(k *knobs, s *settings) { k.Keep = s.keep }},
-	"log-level":     {tune: func(k *knobs, s *settings) { k.level = logLevels[s.logLevel] }},
-	"log-format":    {},
-	"slots":         {},
-	"socket":        {host: reachable},
-	"ring-bytes":    {},
-	"metrics":       {tune: func(k *knobs, s *settings) { k.Metrics = unlessOff(s.metrics) }},
-	"program-stats": {tune: func(k *knobs, s *settings) { k.ProgramStats = s.stats }},
+	"config":          {},
+	"rules":           {host: existing},
+	"state":           {host: possible},
+	"rescan":          {tune: func(k *knobs, s *settings) { k.Rescan = s.rescan }},
+	"output":          {tune: func(k *knobs, s *settings) { k.Format = formatOf(s.output, k.terminal) }},
+	"cgroup":          {host: watchable},
+	"pins":            {host: pinnable},
+	"keep":            {tune: func(k *knobs, s *settings) { k.Keep = s.keep }},
+	"log-level":       {tune: func(k *knobs, s *settings) { k.level = logLevels[s.logLevel] }},
+	"log-format":      {},
+	"slots":           {},
+	"socket":          {host: reachable},
+	"ring-bytes":      {},
+	"metrics":         {tune: func(k *knobs, s *settings) { k.Metrics = unlessOff(s.metrics) }},
+	"outbox-bytes":    {},
+	"no-stdout":       {},
+	"file":            {host: appendable},
+	"file-bytes":      {},
+	"file-keep":       {},
+	"syslog":          {host: syslogAddress},
+	"syslog-facility": {},
+	"journald":        {},
+	"program-stats":   {tune: func(k *knobs, s *settings) { k.ProgramStats = s.stats }},
 }
 
 // knobs are what can be changed while the agent runs.
@@ -58,11 +67,11 @@ func (s *settings) knobs(terminal bool) knobs {
 	return k
 }
 
-func formatOf(output string, terminal bool) agent.Format {
+func formatOf(output string, terminal bool) sink.Format {
 	if output == "text" || output == "auto" && terminal {
-		return agent.Text
+		return sink.Text
 	}
-	return agent.JSON
+	return sink.JSON
 }
 
 // unlessOff is "" if there is to be none.
@@ -140,6 +149,30 @@ func reachable(path string) (message, hint string, warning bool) {
 		return "", "", false
 	}
 	return possible(filepath.Dir(path))
+}
+
+// appendable is for the path of a file, whose directory is made if need be; "" is for none.
+func appendable(path string) (message, hint string, warning bool) {
+	if path == "" {
+		return "", "", false
+	}
+	if err := (sink.FileConfig{Path: path}).Validate(); err != nil {
+		return err.Error(), "", false
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return "it is not a file", "", false
+	}
+	return possible(filepath.Dir(path))
+}
+
+func syslogAddress(address string) (message, hint string, warning bool) {
+	if address == "" {
+		return "", "", false
+	}
+	if err := (sink.SyslogConfig{Address: address, Log: slog.New(slog.DiscardHandler)}).Validate(); err != nil {
+		return err.Error(), "", false
+	}
+	return "", "", false
 }
 
 // pinnable warns only: without pins an agent runs all the same.

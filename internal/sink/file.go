@@ -22,16 +22,16 @@ type FileConfig struct {
 	Keep int
 }
 
-// leastMaxBytes has the files hold what an agent can have left unacknowledged.
-const leastMaxBytes = 1 << 20
+// LeastFileBytes is the least FileConfig.MaxBytes: the files hold what an agent can have left unacknowledged.
+const LeastFileBytes = 1 << 20
 
 // Validate says what is wrong.
 func (c FileConfig) Validate() error {
 	switch {
 	case c.Path == "":
 		return errors.New("writing records to a file: no path is given")
-	case c.MaxBytes != 0 && c.MaxBytes < leastMaxBytes:
-		return fmt.Errorf("writing records to %s: a largest size of %d bytes is too small, the least is %d, and 0 is none", c.Path, c.MaxBytes, leastMaxBytes)
+	case c.MaxBytes != 0 && c.MaxBytes < LeastFileBytes:
+		return fmt.Errorf("writing records to %s: a largest size of %d bytes is too small, the least is %d, and 0 is none", c.Path, c.MaxBytes, LeastFileBytes)
 	case c.MaxBytes != 0 && (c.Keep < 1 || c.Keep > 1000):
 		return fmt.Errorf("writing records to %s: of the renamed files 1 to 1000 can be kept, not %d", c.Path, c.Keep)
 	}
