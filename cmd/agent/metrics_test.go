@@ -142,7 +142,7 @@ func TestHealthOfAnAgentThatHangs(t *testing.T) {
 		cg.execute(t, n)
 	}
 	deadline := time.Now().Add(patience)
-	for body := ""; !strings.Contains(body, "output: at one thing since "); time.Sleep(100 * time.Millisecond) {
+	for body := ""; !strings.Contains(body, "sink stdout: delivering: at one thing since "); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it says %q", body)
 		}

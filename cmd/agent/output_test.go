@@ -51,7 +51,7 @@ func TestOutputGone(t *testing.T) {
 	}
 	cg.execute(t, 1)
 	p.log.wait(t, "broken pipe", func(line string) bool {
-		return line == "bittern: writing detections: whoever read them is gone: broken pipe"
+		return line == "bittern: sink stdout: writing records: whoever read them is gone: broken pipe"
 	})
 	if code, _ := p.end(t); code != exitFailure {
 		t.Errorf("exit code %d, want %d", code, exitFailure)

@@ -52,7 +52,7 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.log.wait(t, "second signal", func(line string) bool {
-		return line == "bittern: stopped by a second signal: what was not written yet is lost"
+		return line == "bittern: stopped by a second signal: what was not delivered yet is when the agent runs again"
 	})
 	if code, _ := p.end(t); code != exitFailure {
 		t.Errorf("exit code %d, want %d", code, exitFailure)

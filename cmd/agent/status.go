@@ -56,6 +56,12 @@ func writeStatus(out io.Writer, s control.Status, now time.Time) error {
 		row(table, "detections", fmt.Sprintf("%d, %d that limits held back, and %d that only the kernel's prefilter let pass", s.Detections, s.Repeats, s.Prefiltered))
 		row(table, "ring", fmt.Sprintf("%s of %s", byteSize(s.RingUsed), byteSize(s.RingSize)))
 	}
+	if s.Outbox != nil {
+		row(table, "outbox", outboxText(s.Outbox))
+		for _, sink := range s.Outbox.Sinks {
+			row(table, "sink", sinkText(sink, now))
+		}
+	}
 	if s.Cgroup != "" {
 		row(table, "watching", "processes of cgroup "+s.Cgroup)
 	}
@@ -101,6 +107,28 @@ func healthText(s control.Status) string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+func outboxText(o *control.Outbox) string {
+	text := fmt.Sprintf("%d records, %s of %s", o.Records, byteSize(uint64(o.Bytes)), byteSize(uint64(o.Quota)))
+	if o.Memory > 0 {
+		text += fmt.Sprintf(", %s in memory only", byteSize(uint64(o.Memory)))
+	}
+	if o.Lost > 0 {
+		text += fmt.Sprintf(", %d lost ever: see bittern outbox status", o.Lost)
+	}
+	return text
+}
+
+func sinkText(s control.Sink, now time.Time) string {
+	text := fmt.Sprintf("%s: %d delivered, %d to deliver", s.Name, s.Delivered, s.Pending)
+	if s.Oldest != nil {
+		text += ", the oldest of " + ago(*s.Oldest, now) + " ago"
+	}
+	if s.Errors > 0 {
+		text += fmt.Sprintf(", %d errors", s.Errors)
+	}
+	return text
 }
 
 // countsText leaves out what there is none of.

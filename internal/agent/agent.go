@@ -191,10 +191,10 @@ func (a *Agent) Start() error {
 		defer ticker.Stop()
 		a.fail(a.repeats.run(ticker.C, a.quit, c.liveAmong))
 	})
-	up := &running{a.rulesDir, a.store, c, a.kernel, a.pipeline}
+	up := &running{a.rulesDir, a.store, c, a.kernel, a.pipeline, queue{a.box, a.delivery}}
 	a.running.Store(up)
 	a.watchParts(c)
-	a.metrics.Collect(a.kernel, ruleCounts{up, changes})
+	a.metrics.Collect(a.kernel, ruleCounts{up, changes}, up.queue)
 	a.metrics.Loaded()
 	a.others.Go(func() {
 		ticker := time.NewTicker(healthPoll)

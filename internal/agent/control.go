@@ -18,6 +18,7 @@ type running struct {
 	committer *committer
 	kernel    *loader.Kernel
 	pipeline  *pipeline
+	queue     queue
 }
 
 // controlled is the agent as the control socket sees it. It takes none of the agent's locks: they are held

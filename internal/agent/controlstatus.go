@@ -31,6 +31,7 @@ func (a controlled) Status(ctx context.Context) (control.Status, error) {
 	if err := up.kernelStatus(&s); err != nil {
 		return s, err
 	}
+	s.Outbox = up.queue.status()
 	done := up.pipeline.stats()
 	s.Detections, s.Repeats, s.Prefiltered = done.Detections, done.Repeats, done.Prefiltered
 	for _, source := range up.store.Problems() {

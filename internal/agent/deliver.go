@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"bittern/internal/control"
 	"bittern/internal/health"
 	"bittern/internal/outbox"
 	"bittern/internal/sink"
@@ -91,6 +92,51 @@ func (d *delivery) watch(board *health.Board) {
 	for i, runner := range d.runners {
 		board.Add("sink "+d.names[i], runner.Health)
 	}
+}
+
+// stats are those of the sinks, by name.
+func (d *delivery) stats() map[string]sink.Stats {
+	all := make(map[string]sink.Stats, len(d.runners))
+	for i, runner := range d.runners {
+		all[d.names[i]] = runner.Stats()
+	}
+	return all
+}
+
+// queue is the outbox with its sinks, as metrics and status ask it.
+type queue struct {
+	*outbox.Log
+	delivery *delivery
+}
+
+// SinkStats are those of the sinks, by name.
+func (q queue) SinkStats() map[string]sink.Stats { return q.delivery.stats() }
+
+// status tells of the outbox at the control socket.
+func (q queue) status() *control.Outbox {
+	stats, sinks := q.Stats(), q.SinkStats()
+	s := &control.Outbox{Quota: stats.Quota, Sinks: []control.Sink{}}
+	for _, tier := range stats.Tiers {
+		s.Records += tier.Records
+		s.Bytes += tier.Bytes
+		s.Memory += tier.Memory
+	}
+	for _, r := range stats.Readers {
+		of := sinks[r.Name]
+		one := control.Sink{Name: r.Name, Pending: r.Pending, Delivered: of.Delivered, Errors: of.Errors}
+		if !r.Oldest.IsZero() {
+			one.Oldest = &r.Oldest
+		}
+		if !of.Last.IsZero() {
+			last := of.Last.UTC()
+			one.Last = &last
+		}
+		s.Sinks = append(s.Sinks, one)
+	}
+	for _, l := range q.Losses() {
+		s.Lost += l.Count
+	}
+	return s
 }
 
 // drain waits until sinks have delivered what is in a closed outbox, for a while.

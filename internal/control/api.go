@@ -43,6 +43,27 @@ type Status struct {
 	Classes     map[string]Class `json:"classes"`
 	RingUsed    uint64           `json:"ring_used_bytes"`
 	RingSize    uint64           `json:"ring_size_bytes"`
+	Outbox      *Outbox          `json:"outbox,omitempty"` // nil before the start
+}
+
+// Outbox is how the queue of records is.
+type Outbox struct {
+	Records uint64 `json:"records"`                // also those that all sinks have, until they are removed
+	Bytes   int64  `json:"bytes"`                  // on the disk
+	Memory  int64  `json:"memory_bytes,omitempty"` // in memory only, since the disk has failed
+	Quota   int64  `json:"quota_bytes"`
+	Lost    uint64 `json:"lost"` // records, ever, here and before
+	Sinks   []Sink `json:"sinks"`
+}
+
+// Sink is how one sink is.
+type Sink struct {
+	Name      string     `json:"name"`
+	Pending   uint64     `json:"pending"`          // records that it has still to get
+	Oldest    *time.Time `json:"oldest,omitempty"` // of those that it is about to deliver
+	Delivered uint64     `json:"delivered"`        // records, since the agent started
+	Errors    uint64     `json:"errors"`           // since the agent started
+	Last      *time.Time `json:"last_delivery,omitempty"`
 }
 
 // Part is how a part of an agent is.

@@ -8,6 +8,8 @@ import (
 
 	"bittern/internal/event"
 	"bittern/internal/loader"
+	"bittern/internal/outbox"
+	"bittern/internal/sink"
 )
 
 // Kernel is what is asked of the kernel's side.
@@ -31,15 +33,25 @@ type Rules interface {
 	RuleCounts(ctx context.Context) (RuleCounts, error)
 }
 
+// Queue is what is asked of the outbox and of its sinks.
+type Queue interface {
+	Stats() outbox.Stats
+	Losses() []outbox.Loss
+	SinkStats() map[string]sink.Stats
+}
+
 // patience is how long a scrape waits for the rules.
 const patience = 5 * time.Second
 
-// Collect has the kernel and the rules asked at each scrape.
-func (s *Set) Collect(k Kernel, r Rules) { s.registry.MustRegister(&collector{kernel: k, rules: r}) }
+// Collect has the kernel, the rules and the outbox asked at each scrape.
+func (s *Set) Collect(k Kernel, r Rules, q Queue) {
+	s.registry.MustRegister(&collector{kernel: k, rules: r, queue: q})
+}
 
 type collector struct {
 	kernel Kernel
 	rules  Rules
+	queue  Queue
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -69,7 +81,7 @@ var (
 
 	ruleCount = desc("rules", "Rules, by state. Clipped ones are live or stale as well.", "state")
 	ruleHash  = desc("rules_info", "1; hash tells sets of live rules apart.", "hash")
-	queue     = desc("queued_changes", "Changes of rules that wait for their turn.")
+	queued    = desc("queued_changes", "Changes of rules that wait for their turn.")
 )
 
 // Describe says nothing, so that what can't be asked may be left out.
@@ -81,6 +93,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	c.usage(out)
 	c.programs(out)
 	c.ruleCounts(out)
+	c.outbox(out)
 }
 
 // sender sends metrics, or what stands in their way.
@@ -159,5 +172,5 @@ func (c *collector) ruleCounts(out sender) {
 		out.gauge(ruleCount, float64(count), state)
 	}
 	out.gauge(ruleHash, 1, n.Hash)
-	out.gauge(queue, float64(n.Queue))
+	out.gauge(queued, float64(n.Queue))
 }

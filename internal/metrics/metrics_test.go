@@ -17,6 +17,8 @@ import (
 	"bittern/internal/event"
 	"bittern/internal/health"
 	"bittern/internal/loader"
+	"bittern/internal/outbox"
+	"bittern/internal/sink"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,10 +45,30 @@ func (c counts) RuleCounts(context.Context) (RuleCounts, error) {
 	return RuleCounts{States: map[string]int{"live": 5, "clipped": 1, "disabled": 2}, Hash: "ab"}, c.err
 }
 
+func (counts) Stats() outbox.Stats {
+	s := outbox.Stats{
+		Quota: 1000, Appended: 11, DiskErrors: 12,
+		Readers: []outbox.ReaderStats{{Name: "stdout", Pending: 13, Oldest: time.Unix(1000, 0)}, {Name: "file"}},
+	}
+	s.Tiers[outbox.High] = outbox.TierStats{Records: 14, Bytes: 15, Memory: 16}
+	s.Tiers[outbox.Low] = outbox.TierStats{Memory: 1}
+	return s
+}
+
+func (counts) Losses() []outbox.Loss {
+	return []outbox.Loss{
+		{Cause: outbox.Full, Sink: "file", Rule: "A", Count: 3}, {Cause: outbox.Full, Sink: "file", Rule: "B", Count: 4}, {Cause: "ring_full", Count: 5},
+	}
+}
+
+func (counts) SinkStats() map[string]sink.Stats {
+	return map[string]sink.Stats{"stdout": {Delivered: 17, Errors: 18, Last: time.Unix(2000, 0)}}
+}
+
 func counted(t *testing.T, c counts) *Set {
 	t.Helper()
 	s := New("v1")
-	s.Collect(c, c)
+	s.Collect(c, c, c)
 	s.Changed(Live, 2*time.Millisecond)
 	s.Changed(Rejected, time.Millisecond)
 	s.Detected("R1")
@@ -76,6 +98,19 @@ func TestMetrics(t *testing.T) {
 	_, got := get(t, server, "/metrics")
 	for _, want := range []string{
 		`bittern_build_info{goversion="`,
+		`bittern_outbox_records{tier="high"} 14`,
+		`bittern_outbox_bytes{tier="high"} 15`,
+		`bittern_outbox_memory_bytes 17`,
+		`bittern_outbox_quota_bytes 1000`,
+		`bittern_outbox_appended_records_total 11`,
+		`bittern_outbox_disk_errors_total 12`,
+		`bittern_outbox_lost_records_total{cause="outbox_full",sink="file"} 7`,
+		`bittern_outbox_lost_records_total{cause="outbox_damaged",sink=""} 0`,
+		`bittern_sink_pending_records{sink="stdout"} 13`,
+		`bittern_sink_oldest_pending_timestamp_seconds{sink="stdout"} 1000`,
+		`bittern_sink_delivered_records_total{sink="stdout"} 17`,
+		`bittern_sink_errors_total{sink="stdout"} 18`,
+		`bittern_sink_last_delivery_timestamp_seconds{sink="stdout"} 2000`,
 		`bittern_rule_changes_total{result="live"} 1`,
 		`bittern_rule_changes_total{result="refused"} 0`,
 		`bittern_rule_edit_to_live_seconds_count 1`,

@@ -19,6 +19,7 @@ type Reader struct {
 	kinds Kinds
 	wake  chan struct{}
 
+	oldest      atomic.Int64  // time of the first record that is not acknowledged; ns since 1970, 0: none
 	acked, read atomic.Uint64 // sequences: acknowledged, and handed out
 	saved       uint64        // the acknowledged one that is on the disk
 	at          [tiers]place
@@ -75,6 +76,7 @@ func (r *Reader) Ack() error {
 		return nil
 	}
 	r.acked.Store(read)
+	r.oldest.Store(0)
 	return r.save()
 }
 
@@ -90,7 +92,7 @@ func (r *Reader) save() error {
 	return nil
 }
 
-// Lag is how many records it has not gone past.
+// Lag is how many records it has not gone past; those that it has been given and not acknowledged are not among them. Anybody may ask.
 func (r *Reader) Lag() (n uint64) {
 	for tier := range r.at {
 		end, at := r.log.nextIndex[tier].Load(), r.at[tier].index.Load()
@@ -134,6 +136,9 @@ func (r *Reader) fill() []Record {
 	}
 	if len(r.batch) == 0 && !inHand && r.read.Load() > r.acked.Load() { // it wants none of these
 		r.acked.Store(r.read.Load())
+	}
+	if len(r.batch) > 0 && !inHand {
+		r.oldest.Store(r.batch[0].Time.UnixNano())
 	}
 	return r.batch
 }
