@@ -11,6 +11,7 @@ BENCH_VM      ?= 6.1-plain
 BENCH_ARGS    ?=
 TORTURE_SWAPS  ?= 1000000
 TORTURE_EVENTS ?= 50000000
+TORTURE_KILLS  ?= 1000
 TESTFLAGS     ?=
 RUN           ?=
 MODEL         ?=
@@ -78,10 +79,11 @@ fuzz: ## run each fuzz test for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: torture
-torture: ## change rules TORTURE_SWAPS times while TORTURE_EVENTS events are judged, and print what was wrong: minutes
+torture: ## change rules TORTURE_SWAPS times while TORTURE_EVENTS events are judged, kill agents TORTURE_KILLS times, and print what was wrong: minutes
 	scripts/setup.sh test
 	$(GO) test $(TEST_EXEC) -v -count=1 -timeout 120m -run '^TestTorture$$' ./internal/loader \
 		-torture.swaps=$(TORTURE_SWAPS) -torture.events=$(TORTURE_EVENTS)
+	$(GO) test $(TEST_EXEC) -v -count=1 -timeout 120m -run '^TestKilled$$' ./cmd/agent -kills=$(TORTURE_KILLS)
 
 .PHONY: bench
 bench: ## run the benchmarks: parts, then the agent as a whole on 4,096 rules

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,6 +32,7 @@ type restarts struct {
 	output     string
 	program    string   // what start starts
 	by         []string // a command that executes it; nil for none
+	args       []string // more for each agent
 }
 
 func newRestarts(t *testing.T) *restarts {
@@ -50,7 +52,7 @@ func newRestarts(t *testing.T) *restarts {
 func (r *restarts) start(t *testing.T, args ...string) *process {
 	t.Helper()
 	args = append([]string{"run", "--log-format", "json", "--output", "json", "--rules", r.rules, "--pins", r.pins, "--cgroup", r.cgroup.path}, args...)
-	args = slices.Concat(r.by, []string{called(t, r.program, "bittern")}, args)
+	args = slices.Concat(r.by, []string{called(t, r.program, "bittern")}, args, r.args)
 	p := &process{cmd: exec.Command(args[0], args[1:]...), out: newLines(), log: newLines()}
 	p.cmd.Env = append(os.Environ(), rootVariable+"="+r.root)
 	out, err := os.OpenFile(r.output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -135,13 +137,48 @@ func (r *restarts) killed(t *testing.T, kills int, programs ...string) (last, ru
 	return last, running
 }
 
-// TestKilled has agents killed: each execution is reported exactly once, by a version that may
-// report it.
+// TestKilled has agents killed: each execution is reported exactly once, by a version that may report it, on standard output and in
+// a file that rotates, while a third sink fails all the time.
 func TestKilled(t *testing.T) {
 	r := newRestarts(t)
+	file := filepath.Join(r.root, "records.jsonl")
+	r.args = []string{"--file", file, "--file-bytes", "1048576", "--file-keep", "1000", "--syslog", "unix://" + filepath.Join(r.root, "nobody")}
 	last, running := r.killed(t, *kills, r.program)
 	r.once(t, last, *kills+1)
+	r.output = filepath.Join(r.root, "all")
+	gather(t, file, r.output)
+	r.once(t, last, *kills+1)
 	t.Logf("%d executions, each reported once; killed %d times, %d of them while running", last, *kills, running)
+}
+
+// gather puts the detections in a file that has rotated into another one, oldest first.
+func gather(t *testing.T, from, to string) {
+	t.Helper()
+	var all []byte
+	add := func(path string) bool {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(data, all...)
+		return true
+	}
+	add(from)
+	for n := 1; add(fmt.Sprintf("%s.%d", from, n)); n++ {
+	}
+	var detections []byte
+	for line := range bytes.Lines(all) {
+		if bytes.Contains(line, []byte(`"dataset":"bittern.detection"`)) {
+			detections = append(detections, line...)
+		} else if !bytes.Contains(line, []byte(`"dataset":"bittern.rule"`)) {
+			t.Errorf("an unexpected record: %s", line)
+		}
+	}
+	if err := os.WriteFile(to, detections, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestKilledAsService has only the capabilities that the unit in the operations guide gives.

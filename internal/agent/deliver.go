@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bittern/internal/control"
@@ -18,6 +19,9 @@ const stdout = "stdout"
 
 // drainWithin is how long sinks may take at a stop for what they have not delivered. What is left then goes to the next agent's.
 const drainWithin = 5 * time.Second
+
+// drainPoll is how often they are looked at then.
+const drainPoll = 50 * time.Millisecond
 
 // Alerts are the kinds of records that say what was detected, and what may not have been.
 var alerts = outbox.KindsOf(outbox.Detection, outbox.Repeats, outbox.Gap)
@@ -56,6 +60,7 @@ func (a *Agent) openOutbox() (err error) {
 type delivery struct {
 	runners []*sink.Runner
 	names   []string
+	ended   []atomic.Bool
 	running sync.WaitGroup
 	cancel  context.CancelFunc
 	log     *slog.Logger
@@ -64,7 +69,7 @@ type delivery struct {
 // deliver starts all sinks. fail is told of one that can't deliver any more.
 func deliver(box *outbox.Log, sinks []Sink, log *slog.Logger, fail func(error)) (*delivery, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &delivery{cancel: cancel, log: log}
+	d := &delivery{cancel: cancel, log: log, ended: make([]atomic.Bool, len(sinks))}
 	for _, s := range sinks {
 		runner, err := sink.NewRunner(box.Reader(s.Name), s.Sink, sink.RunnerConfig{Log: log})
 		if err != nil {
@@ -75,6 +80,7 @@ func deliver(box *outbox.Log, sinks []Sink, log *slog.Logger, fail func(error)) 
 	}
 	for i, runner := range d.runners {
 		d.running.Go(func() {
+			defer d.ended[i].Store(true)
 			switch err := runner.Run(ctx); {
 			case err == nil:
 			case ctx.Err() != nil:
@@ -139,18 +145,31 @@ func (q queue) status() *control.Outbox {
 	return s
 }
 
-// drain waits until sinks have delivered what is in a closed outbox, for a while.
+// drain waits until sinks have delivered what is in a closed outbox, for a while, and for none that fails.
 func (d *delivery) drain(within time.Duration) {
 	done := make(chan struct{})
 	go func() { d.running.Wait(); close(done) }()
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for began := time.Now(); time.Since(began) < within && d.delivering(); {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+		}
 	}
 	d.cancel()
 	<-done // each one is given up soon
+}
+
+// delivering reports whether a sink is at work and does not fail.
+func (d *delivery) delivering() bool {
+	for i, runner := range d.runners {
+		if !d.ended[i].Load() && runner.Health() == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // closeOutbox has sinks deliver what is left, and lets go of the outbox.
