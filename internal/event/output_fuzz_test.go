@@ -36,10 +36,16 @@ func FuzzOutput(f *testing.F) {
 		checkTextLine(t, d.AppendText(nil, false))
 		checkTextLine(t, uncoloured(d.AppendText(nil, true)))
 
-		g := &event.Gap{ID: a, Class: event.Class(n), CPUs: []uint32{uint32(n)}, Count: n, Reason: b, Last: d.Event.Time, Host: d.Host}
+		g := &event.Gap{ID: a, Class: event.Class(n), CPUs: []uint32{uint32(n)}, Count: n, Reason: b, Sink: a, Rule: b, Last: d.Event.Time, Host: d.Host}
 		checkJSONLine(t, g.AppendJSON(nil))
 		checkTextLine(t, g.AppendText(nil, false))
 		checkTextLine(t, uncoloured(g.AppendText(nil, true)))
+
+		c := &event.Change{ID: a, Time: d.Event.Time, RuleID: b, Version: int(n), Hash: a, Result: "set", Epoch: n, Error: b, By: a, Host: d.Host,
+			State: &event.State{State: b, ConfidenceMax: &confidence, ExpiresAt: d.Event.Time, Reason: a}}
+		checkJSONLine(t, c.AppendJSON(nil))
+		checkTextLine(t, c.AppendText(nil, false))
+		checkTextLine(t, uncoloured(c.AppendText(nil, true)))
 	})
 }
 

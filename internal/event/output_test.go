@@ -94,6 +94,12 @@ func sampleGap() *event.Gap {
 		Reason: "ring_full", First: at.Add(-1500 * time.Millisecond), Last: at, Host: sampleHost()}
 }
 
+func outboxGap() *event.Gap {
+	g := sampleGap()
+	g.Class, g.CPUs, g.Reason, g.Sink, g.Rule = event.ClassUnknown, nil, "outbox_full", "postgres", "BT0004"
+	return g
+}
+
 // indented makes JSON readable in golden files, keeping the order of members.
 func indented(t *testing.T, line []byte) []byte {
 	t.Helper()
@@ -130,6 +136,7 @@ func TestDetectionJSON(t *testing.T) {
 
 func TestGapJSON(t *testing.T) {
 	golden(t, "gap.json", indented(t, sampleGap().AppendJSON(nil)))
+	golden(t, "gap-outbox.json", indented(t, outboxGap().AppendJSON(nil)))
 }
 
 func TestRepeatsJSON(t *testing.T) {
@@ -152,7 +159,8 @@ func TestText(t *testing.T) {
 			sampleAccept().AppendText, sampleBind().AppendText,
 			sampleSetuid().AppendText, samplePtrace().AppendText, sampleMount().AppendText, sampleCapset().AppendText, allCapabilities().AppendText,
 			sampleModule().AppendText, sampleProgram().AppendText, sampleKexec().AppendText, sampleBlank().AppendText,
-			sampleGap().AppendText, whole.AppendText,
+			sampleGap().AppendText, whole.AppendText, outboxGap().AppendText,
+			sampleLive().AppendText, sampleRejected().AppendText, sampleState().AppendText,
 			sampleRepeats().AppendText, userRepeats().AppendText, ruleRepeats().AppendText,
 		} {
 			out = append(append1(out, colour), '\n')
@@ -162,12 +170,13 @@ func TestText(t *testing.T) {
 }
 
 func TestAppendKeepsWhatIsThere(t *testing.T) {
-	d, g, r := sample(), sampleGap(), sampleRepeats()
+	d, g, r, c := sample(), sampleGap(), sampleRepeats(), sampleState()
 	for name, appended := range map[string]func([]byte) []byte{
-		"detection JSON": d.AppendJSON, "gap JSON": g.AppendJSON, "repeats JSON": r.AppendJSON,
+		"detection JSON": d.AppendJSON, "gap JSON": g.AppendJSON, "repeats JSON": r.AppendJSON, "change JSON": c.AppendJSON,
 		"detection text": func(b []byte) []byte { return d.AppendText(b, false) },
 		"gap text":       func(b []byte) []byte { return g.AppendText(b, false) },
 		"repeats text":   func(b []byte) []byte { return r.AppendText(b, false) },
+		"change text":    func(b []byte) []byte { return c.AppendText(b, false) },
 	} {
 		if got := string(appended([]byte("before,"))); got != "before,"+string(appended(nil)) {
 			t.Errorf("%s: got %q", name, got)
@@ -179,7 +188,7 @@ func TestMarshalJSONIsTheSame(t *testing.T) {
 	for _, v := range []interface {
 		json.Marshaler
 		AppendJSON([]byte) []byte
-	}{sample(), sampleGap(), sampleRepeats()} {
+	}{sample(), sampleGap(), sampleRepeats(), sampleState()} {
 		got, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
