@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"bittern/internal/control"
-	"bittern/internal/health"
 	"bittern/internal/outbox"
 	"bittern/internal/sink"
 )
@@ -91,13 +90,6 @@ func deliver(box *outbox.Log, sinks []Sink, log *slog.Logger, fail func(error)) 
 		})
 	}
 	return d, nil
-}
-
-// watch puts the sinks on a board.
-func (d *delivery) watch(board *health.Board) {
-	for i, runner := range d.runners {
-		board.Add("sink "+d.names[i], runner.Health)
-	}
 }
 
 // stats are those of the sinks, by name.

@@ -26,7 +26,9 @@ func (a *Agent) watchParts(c *committer) {
 	a.board.Add("rules", a.store.Health)
 	a.board.Add("commits", func() error { return c.working.Within(committerMost) })
 	a.board.Add("outbox", func() error { return cmp.Or(a.box.Health(), a.records.working.Within(outboxMost)) })
-	a.delivery.watch(a.board)
+	for i, runner := range a.delivery.runners {
+		a.board.Add("sink "+a.delivery.names[i], runner.Health)
+	}
 	a.board.Started()
 }
 

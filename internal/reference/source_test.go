@@ -83,7 +83,11 @@ func (s *source) call(call *ast.CallExpr) error {
 	if !ok || len(call.Args) == 0 {
 		return nil
 	}
-	literal, ok := call.Args[0].(*ast.BasicLit)
+	first, rest := call.Args[0], ""
+	if sum, ok := first.(*ast.BinaryExpr); ok { // "sink "+name
+		first, rest = sum.X, "NAME"
+	}
+	literal, ok := first.(*ast.BasicLit)
 	if !ok || literal.Kind != token.STRING {
 		if f.Sel.Name == "WarnContext" || f.Sel.Name == "ErrorContext" || f.Sel.Name == "LogAttrs" {
 			return fmt.Errorf("%s: log by Warn or Error, so that messages can be found", f.Sel.Name)
@@ -99,7 +103,7 @@ func (s *source) call(call *ast.CallExpr) error {
 	case (level == "warn" || level == "error") && !slices.Contains(s.messages[text], level):
 		s.messages[text] = append(s.messages[text], level)
 	case f.Sel.Name == "Add" && on != nil && on.Sel.Name == "board":
-		s.parts = append(s.parts, text)
+		s.parts = append(s.parts, text+rest)
 	}
 	return nil
 }

@@ -232,11 +232,11 @@ func (r *Runner) Health() error {
 	case f == nil && hangs == nil:
 		return nil
 	case f == nil:
-		return fmt.Errorf("sink %s: delivering: %w", r.source.Name(), hangs)
+		return fmt.Errorf("delivering: %w", hangs)
 	case hangs == nil:
-		return fmt.Errorf("sink %s fails since %s: %w", r.source.Name(), f.since.UTC().Format(time.RFC3339), f.err)
+		return fmt.Errorf("fails since %s: %w", f.since.UTC().Format(time.RFC3339), f.err)
 	}
-	return fmt.Errorf("sink %s fails since %s: %w; delivering again: %w", r.source.Name(), f.since.UTC().Format(time.RFC3339), f.err, hangs)
+	return fmt.Errorf("fails since %s: %w; delivering again: %w", f.since.UTC().Format(time.RFC3339), f.err, hangs)
 }
 
 // Stats says what has been done so far.
