@@ -160,3 +160,49 @@ func waitFor(t *testing.T, what string, is func() bool) {
 		}
 	}
 }
+
+// TestOutboxFull has more happen than the outbox has room for while the standard output is stuck: the file has all, and the standard
+// output what is left, and records of how much it lost.
+func TestOutboxFull(t *testing.T) {
+	const executions = 1500
+	cg, dir, state := newCgroup(t), t.TempDir(), t.TempDir()
+	file := filepath.Join(t.TempDir(), "records.jsonl")
+	write(t, filepath.Join(dir, "numbered.yml"), numberedRule("FLOOD", 1))
+	args := []string{"--rules", dir, "--cgroup", cg.path, "--state", state, "--output", "json", "--file", file, "--outbox-bytes", "4194304"}
+	p := startUnread(t, args...)
+	for n := range executions {
+		cg.execute(t, n, strings.Repeat("x", 2000))
+	}
+	waitFor(t, "the file to have all", func() bool { return len(numbers(t, linesOf(t, file))) == executions })
+	p.logged(t, "no room, records are given up", "tier", "low")
+	if err := p.cmd.Process.Kill(); err != nil { // what was counted is on the disk
+		t.Fatal(err)
+	}
+	p.readOutput()
+	p.end(t)
+	first, _, _ := p.out.snapshot()
+	if n := len(first); n > 0 && !json.Valid([]byte(first[n-1])) {
+		first = first[:n-1]
+	}
+	next := start(t, args...)
+	next.out.wait(t, "the last execution", func(line string) bool { return strings.Contains(line, "numbered-1499 ") })
+	_, second := next.stop(t, syscall.SIGTERM)
+	all := append(first, second...)
+	told, lost := numbers(t, all), 0
+	gaps := make(map[string]bool)
+	for _, line := range append(all, linesOf(t, file)...) {
+		r := parse(t, line)
+		if r.Event.Dataset != "bittern.gap" || gaps[r.Event.ID] {
+			continue
+		}
+		gaps[r.Event.ID] = true
+		if r.Event.Reason != "outbox_full" || r.Bittern.Lost.Sink != "stdout" || r.Bittern.Lost.Rule != "FLOOD" {
+			t.Errorf("an unexpected gap: %s", line)
+		}
+		lost += r.Bittern.Lost.Count
+	}
+	if lost == 0 || len(told)+lost != executions {
+		t.Errorf("standard output tells of %d executions and gaps of %d, want %d together", len(told), lost, executions)
+	}
+	t.Logf("%d told, %d lost, in %d gaps", len(told), lost, len(gaps))
+}

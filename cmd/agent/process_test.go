@@ -204,7 +204,7 @@ func (p *process) end(t *testing.T) (code int, output []string) {
 
 // record is what tests look at of a line of output.
 type record struct {
-	Event  struct{ Kind, Action, ID, Reason string }
+	Event  struct{ Kind, Action, ID, Reason, Dataset string }
 	Rule   struct{ ID, Version, Name string }
 	Threat struct {
 		Tactic    struct{ ID, Name []string }
@@ -230,8 +230,8 @@ type record struct {
 		Confidence float64
 		State      string
 		Lost       struct {
-			Class string
-			Count int
+			Class, Sink, Rule string
+			Count             int
 		}
 	}
 }
