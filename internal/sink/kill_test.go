@@ -1,0 +1,5 @@
+package sink
+
+const killedVariable = "X"
+
+func killed(string) {}
