@@ -123,8 +123,21 @@ func sendEntry(conn *net.UnixConn, entry []byte) (err error) {
 	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		return fmt.Errorf("sealing a file in memory: %w", err)
 	}
-	_, _, err = conn.WriteMsgUnix(nil, unix.UnixRights(fd), nil)
-	return err
+	return sendFile(conn, fd)
+}
+
+// sendFile sends a file descriptor and nothing else. net has no way to do that on a connected socket for datagrams.
+func sendFile(conn *net.UnixConn, fd int) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Write(func(socket uintptr) bool {
+		sent = unix.Sendmsg(int(socket), nil, unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL)
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	return errors.Join(err, sent)
 }
 
 // Close closes the connection.
