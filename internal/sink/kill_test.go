@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -46,7 +45,7 @@ func killed(dir string) {
 // step tells whoever kills that it has come so far.
 func step() { _, _ = os.Stdout.Write([]byte{'.'}) } // who reads may be gone
 
-// kept is a source with its place in a file: the number of the last record that was acknowledged, and that of the first life.
+// kept is a source with its place, the number of the last record that was acknowledged, in a file.
 type kept struct {
 	place    *os.File
 	end, got uint64
@@ -147,7 +146,7 @@ func TestFileKilled(t *testing.T) {
 	must(t, err)
 	last := binary.LittleEndian.Uint64(place)
 	wantSeqs(t, seqs(t, allLines(t, filepath.Join(dir, "log"))), upTo(last))
-	t.Log(fmt.Sprintf("%d kills, %d lines torn, %d records", *kills, torn, last))
+	t.Logf("%d kills, %d lines torn, %d records", *kills, torn, last)
 	if torn == 0 && *kills >= 30 {
 		t.Error("no kill has torn a line: this test shows nothing")
 	}
