@@ -32,7 +32,7 @@ func killed(dir string) {
 		panic(err)
 	}
 	f := small(filepath.Join(dir, "log"), 1000)
-	f.sys = telling{}
+	f.sys, f.cfg.MaxBytes = telling{}, 16<<10 // few enough files that not every kill is at a rename
 	r, err := NewRunner(&kept{place: place}, f, RunnerConfig{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		panic(err)
@@ -42,8 +42,11 @@ func killed(dir string) {
 	}
 }
 
-// step tells whoever kills that it has come so far.
-func step() { _, _ = os.Stdout.Write([]byte{'.'}) } // who reads may be gone
+// step tells whoever kills that it has come so far, and waits until it may go on; at the end of the input it always may.
+func step() {
+	_, _ = os.Stdout.Write([]byte{'.'}) // who reads may be gone
+	_, _ = os.Stdin.Read(make([]byte, 1))
+}
 
 // kept is a source with its place, the number of the last record that was acknowledged, in a file.
 type kept struct {
@@ -124,9 +127,19 @@ func TestFileKilled(t *testing.T) {
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		must(t, err)
+		in, err := cmd.StdinPipe()
+		must(t, err)
 		must(t, cmd.Start())
+		// Half of the lives end where they wait, in any state there is, the others while they run.
+		n := 1 + rand.IntN(400)
+		if rand.IntN(2) == 0 {
+			_, err = in.Write(make([]byte, n-1))
+			must(t, err)
+		} else {
+			must(t, in.Close())
+		}
 		steps := bufio.NewReaderSize(out, 16)
-		for range 1 + rand.IntN(400) {
+		for range n {
 			if _, err := steps.ReadByte(); err != nil {
 				t.Fatalf("the agent has died by itself: %v", err)
 			}
