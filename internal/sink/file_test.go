@@ -113,19 +113,31 @@ func TestFileMovedByOthers(t *testing.T) {
 	wantSeqs(t, seqs(t, read(t, path)), []uint64{32})
 }
 
-// Reopen does not wait for a delivery.
+// Reopen does not wait for a delivery, whose end does it.
 func TestFileReopenWhileDelivering(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	f, err := NewFile(FileConfig{Path: path})
 	must(t, err)
 	defer f.Close()
 	must(t, f.Deliver(t.Context(), records(1, 1)))
-	f.mu.Lock() // as a delivery that waits for the disk
-	must(t, os.Rename(path, path+".1"))
-	must(t, f.Reopen())
-	f.mu.Unlock()
+	f.file = &meanwhile{f.file, func() {
+		must(t, os.Rename(path, path+".1"))
+		must(t, f.Reopen())
+	}}
 	must(t, f.Deliver(t.Context(), records(2, 2)))
-	wantSeqs(t, seqs(t, read(t, path)), []uint64{2})
+	wantSeqs(t, seqs(t, read(t, path+".1")), upTo(2))
+	wantSeqs(t, seqs(t, read(t, path)), nil)
+}
+
+// meanwhile does something while a delivery waits for the disk.
+type meanwhile struct {
+	handle
+	do func()
+}
+
+func (f *meanwhile) Datasync() error {
+	f.do()
+	return f.handle.Datasync()
 }
 
 func TestFileRestart(t *testing.T) {

@@ -115,6 +115,30 @@ func TestSyslogLocal(t *testing.T) {
 	defer server.Close()
 	must(t, s.Deliver(t.Context(), records(6, 7)))
 	wantSeqs(t, seqs(t, messages(t, local, datagrams(t, server, 2))), []uint64{6, 7})
+
+	// Restarted between two deliveries, it is not even noticed.
+	must(t, server.Close())
+	_ = os.Remove(path)
+	server, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	must(t, err)
+	defer server.Close()
+	must(t, s.Deliver(t.Context(), records(8, 8)))
+	wantSeqs(t, seqs(t, messages(t, local, datagrams(t, server, 1))), []uint64{8})
+}
+
+// What was sent of a batch is not sent again when the rest is.
+func TestSyslogGoesOn(t *testing.T) {
+	server, path := unixgram(t)
+	s := syslogTo(t, SyslogConfig{Address: "unix://" + path, Timeout: time.Millisecond})
+	const n = 2000 // more than the socket takes
+	if err := s.Deliver(t.Context(), records(1, n)); err == nil {
+		t.Fatal("no error")
+	}
+	s.link.timeout = time.Minute
+	done := make(chan error)
+	go func() { done <- s.Deliver(t.Context(), records(1, n)) }()
+	wantSeqs(t, seqs(t, messages(t, local, datagrams(t, server, n))), upTo(n))
+	must(t, <-done)
 }
 
 func TestSyslogLocalStream(t *testing.T) {
