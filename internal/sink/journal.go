@@ -39,10 +39,10 @@ func (c JournalConfig) Validate() error {
 // acknowledge them: those in its socket are lost if the machine is.
 //
 // Fields: MESSAGE the line of text, PRIORITY, SYSLOG_IDENTIFIER, BITTERN_ID, BITTERN_KIND, BITTERN_RULE_ID if it is about a
-// rule, BITTERN_JSON the document. The journal cuts nothing, but refuses entries of more than some hundred MiB.
+// rule, BITTERN_JSON the document.
 //
-// github.com/coreos/go-systemd/v22/journal has the protocol, too, but with one socket for the whole process, at a fixed path,
-// that is never connected anew, and leaves what it sends in unsealed files where it finds room.
+// github.com/coreos/go-systemd/v22/journal has the protocol, too, but with one socket for the whole process and a fixed path,
+// without deadlines, and hands large entries over in unsealed files.
 type Journal struct {
 	link  *link
 	place place
