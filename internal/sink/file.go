@@ -50,7 +50,7 @@ type File struct {
 	cfg FileConfig
 	sys system
 
-	again atomic.Bool // to be opened anew
+	again atomic.Bool // Reopen found a delivery going on
 
 	mu      sync.Mutex // held over all below, and while the disk is waited for
 	file    handle     // nil: to be opened
@@ -72,11 +72,12 @@ func NewFile(cfg FileConfig) (*File, error) {
 	return &File{cfg: cfg, sys: disk{}}, nil
 }
 
-// Reopen closes the file and opens its path anew, which makes it if it was moved away. If that fails, or a delivery is going on, for
-// which it does not wait, the end of that delivery or the next one does it. Anybody may call it.
+// Reopen closes the file and opens its path anew, if that leads to another one or to none now, which it makes then. If that fails,
+// or a delivery is going on, for which it does not wait, the end of that delivery or the next one does it: each of
+// them looks where the path leads. Anybody may call it.
 func (f *File) Reopen() error {
-	f.again.Store(true)
 	if !f.mu.TryLock() {
+		f.again.Store(true)
 		return nil
 	}
 	defer f.mu.Unlock()
@@ -89,7 +90,7 @@ func (f *File) Deliver(_ context.Context, batch []outbox.Record) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	err := f.deliver(batch)
-	if err == nil && f.again.Load() {
+	if f.again.Swap(false) && err == nil {
 		_ = f.ready() // the next delivery tries again, and says why it can't
 	}
 	return err
@@ -211,7 +212,7 @@ func (f *File) ready() error {
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("looking at %s: %w", f.cfg.Path, err)
-	case err != nil || !os.SameFile(info, there) || f.again.Load():
+	case err != nil || !os.SameFile(info, there):
 		if err := f.close(); err != nil {
 			return err
 		}

@@ -39,10 +39,10 @@ func (c JournalConfig) Validate() error {
 // acknowledge them: those in its socket are lost if the machine is.
 //
 // Fields: MESSAGE the line of text, PRIORITY, SYSLOG_IDENTIFIER, BITTERN_ID, BITTERN_KIND, BITTERN_RULE_ID if it is about a
-// rule, BITTERN_JSON the document. The journal cuts nothing, but refuses entries of more than some hundred MiB.
+// rule, BITTERN_JSON the document.
 //
-// github.com/coreos/go-systemd/v22/journal has the protocol, too, but with one socket for the whole process, at a fixed path,
-// that is never connected anew, and leaves what it sends in unsealed files where it finds room.
+// github.com/coreos/go-systemd/v22/journal has the protocol, too, but with one socket for the whole process and a fixed path,
+// without deadlines, and hands large entries over in unsealed files.
 type Journal struct {
 	link  *link
 	place place
@@ -123,8 +123,21 @@ func sendEntry(conn *net.UnixConn, entry []byte) (err error) {
 	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		return fmt.Errorf("sealing a file in memory: %w", err)
 	}
-	_, _, err = conn.WriteMsgUnix(nil, unix.UnixRights(fd), nil)
-	return err
+	return sendFile(conn, fd)
+}
+
+// sendFile sends a file descriptor and nothing else. net has no way to do that on a connected socket for datagrams.
+func sendFile(conn *net.UnixConn, fd int) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Write(func(socket uintptr) bool {
+		sent = unix.Sendmsg(int(socket), nil, unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL)
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	return errors.Join(err, sent)
 }
 
 // Close closes the connection.

@@ -82,7 +82,6 @@ func links(info fs.FileInfo) uint64 {
 
 // open opens the file, makes it if need be, and leaves only whole lines in it.
 func (f *File) open() (err error) {
-	f.again.Store(false) // before, so that who asks meanwhile is heard
 	file, err := f.sys.Open(f.cfg.Path)
 	if err != nil {
 		return fmt.Errorf("opening the file of records: %w", err)

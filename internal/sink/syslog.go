@@ -85,8 +85,8 @@ func (c SyslogConfig) link() (*link, error) {
 // Syslog sends records as syslog messages whose text is the JSON document.
 //
 // To another host they are those of RFC 5424, over UDP one a datagram (RFC 5426), over TCP and TLS with their length in front
-// (RFC 6587, RFC 5425). On a local socket they have the older header that syslog(3) gives, since journald and rsyslog take
-// no other there.
+// (RFC 6587, RFC 5425). On a local socket they have the older header that syslog(3) gives: journald, which is
+// behind /dev/log on most hosts, takes a header of RFC 5424 for text.
 //
 // No syslog acknowledges anything. What UDP loses is lost, and so is what a TCP server had not read when it
 // died. After an error on a stream the whole batch is sent again on a new connection: some of it may come twice.
