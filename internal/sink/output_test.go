@@ -57,7 +57,7 @@ func TestOutputPipe(t *testing.T) {
 
 func TestOutputColour(t *testing.T) {
 	var w bytes.Buffer
-	must(t, output(t, &w, OutputConfig{Colour: true}).Deliver(t.Context(), records(1, 1)))
+	must(t, output(t, &w, OutputConfig{Format: Text, Colour: true}).Deliver(t.Context(), records(1, 1)))
 	if r := record(1); w.String() != string(r.Text)+"\n" {
 		t.Errorf("%q", w.String())
 	}

@@ -79,7 +79,7 @@ func TestRunnerTriesAgain(t *testing.T) {
 			t.Errorf("%q was logged %d times, want %d", text, got, want)
 		}
 	}
-	if want := "sink file fails since 2026-11-23T00:00:00Z: disk is full"; health[0] == nil || health[0].Error() != want {
+	if want := "fails since 2026-11-23T00:00:00Z: disk is full"; health[0] == nil || health[0].Error() != want {
 		t.Errorf("health %v, want %s", health[0], want)
 	}
 	if got := r.Stats(); got != (Stats{Delivered: 5, Errors: 8, Last: got.Last}) || !got.Last.Equal(now) || r.Health() != nil {
@@ -162,7 +162,7 @@ func TestRunnerHangs(t *testing.T) {
 	must(t, err)
 	wantSeqs(t, seqs(t, content), upTo(10))
 
-	if err := r.Health(); err == nil || !strings.Contains(err.Error(), "sink stdout: delivering: at one thing since ") {
+	if err := r.Health(); err == nil || !strings.Contains(err.Error(), "delivering: at one thing since ") {
 		t.Errorf("health %v", err)
 	}
 	cancel()
