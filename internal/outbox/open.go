@@ -29,7 +29,7 @@ func Open(cfg Config) (_ *Log, err error) {
 		segment: min(max(cfg.Quota/64, leastSegment), mostSegment),
 		nextSeq: 1, nextMade: 1, recent: make(map[recentKey]bool),
 	}
-	l.syncer = newSyncer(&l.mu)
+	l.syncer = newSyncer()
 	if cfg.Dir != "" {
 		if l.lock, err = take(cfg.Dir); err != nil {
 			var inUse *InUseError
@@ -45,8 +45,10 @@ func Open(cfg Config) (_ *Log, err error) {
 		l.diskFailed(fmt.Errorf("opening the outbox: %w", err))
 	}
 	l.written.Store(l.nextSeq - 1)
-	l.working.Go(l.syncing)
-	l.working.Go(l.mending)
+	if !cfg.still {
+		l.working.Go(l.syncing)
+		l.working.Go(l.mending)
+	}
 	return l, nil
 }
 

@@ -40,7 +40,8 @@ type Config struct {
 	Readers    []ReaderConfig // all that are to read
 	Log        *slog.Logger
 
-	disk disk // in the place of Dir
+	disk  disk // in the place of Dir
+	still bool // nothing goes on by itself: who tests syncs and mends by hand
 }
 
 // ReaderConfig names a reader. Its place is kept by its name. One that is new begins behind what is there.
@@ -112,7 +113,7 @@ func (l *Log) Append(records ...Record) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.syncer.keepUp()
+	l.keepUp()
 	if l.closed {
 		return ErrClosed
 	}
