@@ -6,9 +6,6 @@ import (
 	"slices"
 )
 
-// mergedSuffix ends the name of a file that is not complete yet.
-const mergedSuffix = ".new"
-
 // mergeOne puts records of the next segment together that differ in little but their time. It returns false if there is none
 // that it has not been done with.
 func (l *Log) mergeOne() bool {
@@ -67,20 +64,22 @@ func (l *Log) merge(some []*segment) error {
 		return nil // it would not be worth it
 	}
 	out.end.Store(out.size)
-	if err := l.prepare(out, content); err != nil {
+	f, err := l.prepare(out, content, out.size)
+	if err != nil {
 		return err
 	}
+	out.file = f
 	// A reader that has gone on meanwhile has some of a group that is one record now.
 	unchanged := func() bool { return slices.Equal(before, l.positions()) && !slices.ContainsFunc(some, l.inHand) }
 	done, err := l.shelf.replace(some, out, func() (bool, error) {
 		if !unchanged() {
 			return false, nil
 		}
-		return true, l.disk.Rename(out.name+mergedSuffix, out.name)
+		return true, l.disk.Rename(out.name+newSuffix, out.name)
 	})
 	if !done || err != nil {
 		last.tried = err != nil
-		return errors.Join(err, out.close(), l.disk.Remove(out.name+mergedSuffix))
+		return errors.Join(err, out.close(), l.disk.Remove(out.name+newSuffix))
 	}
 	if err := l.disk.Sync(); err != nil {
 		// The old ones stay, to be removed when the outbox is opened: until the new name is on the disk nothing else has the records.
@@ -97,20 +96,6 @@ func closeAll(some []*segment) (err error) {
 		err = errors.Join(err, s.close())
 	}
 	return err
-}
-
-// prepare writes a segment, which does not count before it has its name.
-func (l *Log) prepare(s *segment, content []byte) (err error) {
-	name := s.name + mergedSuffix
-	f, err := l.disk.Create(name, int64(len(content)))
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(writeAll(f, content, 0), f.Sync()); err != nil {
-		return errors.Join(err, f.Close(), l.disk.Remove(name))
-	}
-	s.file = f
-	return nil
 }
 
 // positions are where readers are: what is put together must lie between two of them, so that each reader has had

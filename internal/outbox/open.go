@@ -81,8 +81,6 @@ func (l *Log) load() error {
 	return errors.Join(err, l.openReaders(known))
 }
 
-func trimMerged(name string) string { return strings.TrimSuffix(name, mergedSuffix) }
-
 // openSegments opens all segments, by tier. What was given up is removed, and so is what was never finished.
 func (l *Log) openSegments() (found [tiers][]*segment, err error) {
 	if l.disk == nil {
@@ -94,7 +92,7 @@ func (l *Log) openSegments() (found [tiers][]*segment, err error) {
 	}
 	for _, name := range names {
 		if _, _, _, ok := parseSegmentName(name); !ok {
-			if _, _, _, unfinished := parseSegmentName(trimMerged(name)); unfinished {
+			if _, _, _, unfinished := parseSegmentName(strings.TrimSuffix(name, newSuffix)); unfinished {
 				err = errors.Join(err, l.disk.Remove(name))
 			}
 			continue
@@ -257,14 +255,12 @@ func (l *Log) mend() {
 
 // move gives a segment that is in memory a file.
 func (l *Log) move(s *segment) error {
-	end := s.end.Load()
-	f, err := l.disk.Create(s.name, s.size)
+	f, err := l.prepare(s, append(s.appendHead(nil), s.mem[segmentHead:s.end.Load()]...), s.size)
 	if err != nil {
 		return fmt.Errorf("making segment %s: %w", s.name, err)
 	}
-	err = errors.Join(writeAll(f, append(s.appendHead(nil), s.mem[segmentHead:end]...), 0), f.Sync(), l.disk.Sync())
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing segment %s: %w", s.name, err), f.Close(), l.disk.Remove(s.name))
+	if err := errors.Join(l.disk.Rename(s.name+newSuffix, s.name), l.disk.Sync()); err != nil {
+		return errors.Join(fmt.Errorf("making segment %s: %w", s.name, err), f.Close())
 	}
 	l.shelf.mu.Lock()
 	defer l.shelf.mu.Unlock()
