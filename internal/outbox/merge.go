@@ -101,10 +101,7 @@ func closeAll(some []*segment) (err error) {
 // positions are where readers are: what is put together must lie between two of them, so that each reader has had
 // all of it, or nothing.
 func (l *Log) positions() []uint64 {
-	var all []uint64
-	for _, r := range l.readers {
-		all = append(all, r.acked.Load())
-	}
+	all := l.ackedBy()
 	slices.Sort(all)
 	return all
 }

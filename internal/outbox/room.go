@@ -57,12 +57,15 @@ func (l *Log) reclaim() {
 }
 
 // acked is the sequence up to which all readers have acknowledged.
-func (l *Log) acked() uint64 {
-	acked := l.written.Load()
+func (l *Log) acked() uint64 { return slices.Min(append(l.ackedBy(), l.written.Load())) }
+
+// ackedBy are the sequences up to which each reader has.
+func (l *Log) ackedBy() []uint64 {
+	var all []uint64
 	for _, r := range l.readers {
-		acked = min(acked, r.acked.Load())
+		all = append(all, r.acked.Load())
 	}
-	return acked
+	return all
 }
 
 // drop removes a segment. A file that can't be removed is told of; when the outbox is opened again it is tried again.
@@ -99,8 +102,12 @@ func (l *Log) evictOne(from Tier, inMemory bool) bool {
 			return false
 		}
 		for _, s := range l.shelf.all(tier) {
-			if s.sealed && (s.file == nil) == inMemory && l.shelf.take(s, func() bool { return !l.inHand(s) }) {
-				l.evict(s)
+			if !s.sealed || (s.file == nil) != inMemory {
+				continue
+			}
+			var acked []uint64 // now: once the segment is gone readers go past it
+			if l.shelf.take(s, func() bool { acked = l.ackedBy(); return !l.inHand(s) }) {
+				l.evict(s, acked)
 				return true
 			}
 		}
@@ -108,9 +115,9 @@ func (l *Log) evictOne(from Tier, inMemory bool) bool {
 	return false
 }
 
-// evict gives up a segment that no reader looks at any more, and counts what each one loses by that. That comes before it is
+// evict gives up a segment that no reader looks at any more, and counts what each one loses by that, given what it has acknowledged. That comes before it is
 // removed: should we die in between, then it is removed, and not counted again, when the outbox is opened.
-func (l *Log) evict(s *segment) {
+func (l *Log) evict(s *segment, acked []uint64) {
 	cause := Full
 	if s.file == nil {
 		cause = NoDisk
@@ -120,8 +127,8 @@ func (l *Log) evict(s *segment) {
 		if r.index >= s.next {
 			return false
 		}
-		for _, reader := range l.readers {
-			if r.Seq > reader.acked.Load() && reader.kinds.Has(r.Kind) {
+		for i, reader := range l.readers {
+			if r.Seq > acked[i] && reader.kinds.Has(r.Kind) {
 				lost.add(Loss{Sink: reader.name, Rule: r.Rule, Cause: cause, Count: r.Count, First: r.Time, Last: r.Last})
 			}
 		}
