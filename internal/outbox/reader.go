@@ -70,11 +70,7 @@ func (r *Reader) Read(ctx context.Context) ([]Record, error) {
 // Ack says that all that was returned by Read has been delivered. It is not returned again, unless the error says that
 // this could not be kept.
 func (r *Reader) Ack() error {
-	read := r.read.Load()
-	if r.acked.Load() == read {
-		return nil
-	}
-	r.acked.Store(read)
+	r.acked.Store(r.read.Load())
 	return r.save()
 }
 
@@ -224,10 +220,13 @@ func (p *place) seek(limit, acked uint64) bool {
 func (p *place) take() (Record, bool) {
 	h := p.next
 	p.known = false
-	body := p.look(h.size(), p.segment.end.Load())[recordHead:]
+	data := p.look(h.size(), p.segment.end.Load())
 	p.off += int64(h.size())
 	p.index.Store(h.index + 1)
-	record, ok := h.record(append([]byte(nil), body...)) // the window is used again
+	if len(data) < recordHead { // somebody has cut the file
+		return Record{}, false
+	}
+	record, ok := h.record(append([]byte(nil), data[recordHead:]...)) // the window is used again
 	if ok && p.good >= 0 {
 		p.good++
 	}
