@@ -177,7 +177,14 @@ func (l *Log) openReaders(known bool) error {
 	for _, c := range l.cfg.Readers {
 		wanted[c.Name] = true
 	}
+	keep := func(err error) error { // until there is a file, cursors are in memory
+		if errors.Is(err, errNoCursors) {
+			return nil
+		}
+		return err
+	}
 	gone, err := l.cursors.retain(func(name string) bool { return wanted[name] })
+	errs := []error{keep(err)}
 	for _, c := range gone {
 		l.log.Info("a sink is not configured any more, what it did not have is not kept for it", "sink", c.name, "acknowledged", c.acked)
 	}
@@ -200,12 +207,10 @@ func (l *Log) openReaders(known bool) error {
 			}
 		}
 		l.readers = append(l.readers, r)
-		if err := l.cursors.set(c.Name, c.Kinds, acked); err != nil {
-			return err
-		}
+		errs = append(errs, keep(l.cursors.set(c.Name, c.Kinds, acked)))
 		r.saved = acked
 	}
-	return err
+	return errors.Join(append(errs, l.cursors.renew(), l.cursors.sync())...)
 }
 
 // mendEvery is how often a disk that has failed is tried again.
@@ -230,7 +235,14 @@ func (l *Log) mending() {
 
 // mend tries to bring all that is in memory to the disk.
 func (l *Log) mend() {
-	if l.disk == nil || l.failed == nil {
+	if l.disk == nil {
+		return
+	}
+	if err := l.cursors.renew(); err != nil {
+		l.diskFailed(err)
+		return
+	}
+	if l.failed == nil {
 		return
 	}
 	for _, tier := range Tiers() {

@@ -59,6 +59,9 @@ func (c Config) Validate() error {
 	if c.Log == nil {
 		return errors.New("configuring the outbox: no logger given")
 	}
+	if len(c.Readers) > cursorPlaces {
+		return fmt.Errorf("configuring the outbox: %d readers, at most %d are possible", len(c.Readers), cursorPlaces)
+	}
 	seen := make(map[string]bool)
 	for _, r := range c.Readers {
 		if r.Name == "" || len(r.Name) > maxReaderName || seen[r.Name] {
