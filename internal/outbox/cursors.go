@@ -121,23 +121,18 @@ func (c *cursors) renew() error {
 	if c.disk == nil || c.file != nil {
 		return nil
 	}
-	const name = cursorsFile + newSuffix
-	if err := c.disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("making the cursors: %w", err)
-	}
-	f, err := c.disk.Create(name, cursorPlaces*cursorPlace)
-	if err != nil {
-		return fmt.Errorf("making the cursors: %w", err)
-	}
-	for i, p := range c.places {
-		if p.name != "" {
-			err = errors.Join(err, p.put(f, i))
+	f, err := prepare(c.disk, cursorsFile, cursorPlaces*cursorPlace, func(f file) (err error) {
+		for i, p := range c.places {
+			if p.name != "" {
+				err = errors.Join(err, p.put(f, i))
+			}
 		}
-	}
-	if err = errors.Join(err, f.Sync()); err == nil {
-		err = c.disk.Rename(name, cursorsFile)
-	}
+		return errors.Join(err, f.Sync())
+	})
 	if err != nil {
+		return fmt.Errorf("making the cursors: %w", err)
+	}
+	if err := c.disk.Rename(cursorsFile+newSuffix, cursorsFile); err != nil {
 		return errors.Join(fmt.Errorf("making the cursors: %w", err), f.Close())
 	}
 	c.file = f

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -214,9 +213,6 @@ func (l *Log) begin(tier Tier, first, firstSeq uint64, more int, content []byte,
 	return s
 }
 
-// newSuffix ends the name of a file that is not complete yet, and does not count.
-const newSuffix = ".new"
-
 // create makes the file of a segment. It has its name once it has its content, since it may take the place of another one.
 func (l *Log) create(s *segment, content []byte) error {
 	f, err := l.prepare(s, append(s.appendHead(nil), content...), s.size)
@@ -231,25 +227,14 @@ func (l *Log) create(s *segment, content []byte) error {
 	return nil
 }
 
-// prepare writes what is to be the file of a segment.
+// prepare writes what is to be the file of a segment. Records may have been told to be on the disk, and are again.
 func (l *Log) prepare(s *segment, data []byte, size int64) (file, error) {
-	name := s.name + newSuffix
-	f, err := l.disk.Create(name, size)
-	if errors.Is(err, fs.ErrExist) { // it could not be removed when it could not be written
-		if err = l.disk.Remove(name); err == nil {
-			f, err = l.disk.Create(name, size)
+	return prepare(l.disk, s.name, size, func(f file) error {
+		if err := writeAll(f, data, 0); err != nil || len(data) == segmentHead {
+			return err
 		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err = writeAll(f, data, 0); err == nil && len(data) > segmentHead {
-		err = f.Sync()
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close(), l.disk.Remove(name))
-	}
-	return f, nil
+		return f.Sync()
+	})
 }
 
 // abandon gives up a file of which it is not known what is on the disk. What may not be, and more, goes to another one, or into
