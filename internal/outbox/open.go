@@ -72,13 +72,43 @@ func (l *Log) load() error {
 			l.remember(live)
 		}
 	}
-	l.ledger.forget(func(id string) bool {
-		return slices.ContainsFunc(slices.Concat(l.shelf.tiers[:]...), func(s *segment) bool { return hex.EncodeToString(s.id[:]) == id })
-	})
+	// Segments that were removed may come back after a power failure, and then must be known.
+	if err = errors.Join(err, l.settle()); err == nil && !l.unread {
+		l.forget()
+	}
 	for _, c := range l.cursors.places {
 		l.nextSeq = max(l.nextSeq, c.acked+1) // what it has may not have been on the disk
 	}
 	return errors.Join(err, l.openReaders(known))
+}
+
+// settle has all that is there outlive a power failure: who wrote it may have died before.
+func (l *Log) settle() error {
+	if l.disk == nil {
+		return nil
+	}
+	var errs []error
+	for _, tier := range Tiers() {
+		for _, s := range l.shelf.all(tier) {
+			if err := s.file.Sync(); err != nil {
+				errs = append(errs, fmt.Errorf("syncing segment %s: %w", s.name, err))
+				s.sealed = true
+				l.active[tier] = nil
+			}
+		}
+	}
+	return errors.Join(append(errs, l.disk.Sync())...)
+}
+
+// forget drops what the ledger knows of segments that are gone.
+func (l *Log) forget() {
+	exist := make(map[string]bool)
+	for _, tier := range Tiers() {
+		for _, s := range l.shelf.all(tier) {
+			exist[hex.EncodeToString(s.id[:])] = true
+		}
+	}
+	l.ledger.forget(func(id string) bool { return exist[id] })
 }
 
 // openSegments opens all segments, by tier. What was given up is removed, and so is what was never finished.
@@ -97,12 +127,19 @@ func (l *Log) openSegments() (found [tiers][]*segment, err error) {
 			}
 			continue
 		}
-		s, damaged, openErr := openSegment(l.disk, name)
+		_, _, made, _ := parseSegmentName(name)
+		l.nextMade = max(l.nextMade, made+1)
+		s, openErr := openSegment(l.disk, name)
+		if errors.Is(openErr, errEmpty) {
+			err = errors.Join(err, l.disk.Remove(name))
+			continue
+		}
 		if openErr != nil {
+			l.unread = true
 			l.log.Error("a segment can't be read, it is left alone", "error", openErr)
 			continue
 		}
-		if damaged {
+		if s.guessed {
 			l.log.Error("the header of a segment is damaged, its records tell what they are", "segment", name)
 		}
 		l.nextMade = max(l.nextMade, s.made+1)
@@ -144,6 +181,8 @@ func (l *Log) resume(s *segment) {
 	s.end.Store(int64(segmentHead + end))
 	if torn > 0 {
 		l.log.Warn("a record was torn when an agent died, it is cut off", "segment", s.name, "bytes", torn)
+	}
+	if torn > 0 || s.guessed {
 		s.sealed = true
 		return
 	}
@@ -158,6 +197,7 @@ func (l *Log) remember(all []*segment) {
 	left := int64(recentBytes)
 	for _, s := range slices.Backward(all) {
 		data := s.load()
+		data = data[:scan(data, s.tier, func(Record, int) bool { return true })]
 		skip := max(int64(len(data))-left, 0)
 		scan(data, s.tier, func(r Record, at int) bool {
 			if int64(at) >= skip {

@@ -83,6 +83,7 @@ type Log struct {
 	cursors *cursors
 	readers []*Reader
 	recent  map[recentKey]bool
+	unread  bool // there are segments that could not be opened
 
 	syncer  *syncer
 	written atomic.Uint64 // sequence of the last record that may be read
