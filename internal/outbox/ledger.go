@@ -294,15 +294,18 @@ func (g *ledger) fold() bool {
 	return len(all) > 0
 }
 
-// evicted counts what was lost with a segment.
-func (g *ledger) evicted(segment [16]byte, lost losses) error {
+// evicted counts what was lost with a segment, which may be known by several ids: those that it took the place of must not come
+// back after a power failure.
+func (g *ledger) evicted(ids [][16]byte, lost losses) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, l := range lost {
 		g.losses.add(*l)
 	}
-	g.given = append(g.given, hex.EncodeToString(segment[:]))
-	delete(g.missing, hex.EncodeToString(segment[:]))
+	for _, id := range ids {
+		g.given = append(g.given, hex.EncodeToString(id[:]))
+		delete(g.missing, hex.EncodeToString(id[:]))
+	}
 	return g.write()
 }
 

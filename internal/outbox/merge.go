@@ -6,16 +6,18 @@ import (
 	"slices"
 )
 
+// mostTries is how often a segment is looked at for records to put together, if readers don't stand still meanwhile.
+const mostTries = 3
+
 // mergeOne puts records of the next segment together that differ in little but their time. It returns false if there is none
 // that it has not been done with.
 func (l *Log) mergeOne() bool {
 	for _, tier := range slices.Backward(Tiers()) {
 		all := l.shelf.all(tier)
 		for i, s := range all {
-			if !s.sealed || s.merged || s.tried || s.file == nil || len(s.unsynced) > 0 || l.inHand(s) {
+			if !s.sealed || s.merged || s.tried >= mostTries || s.file == nil || len(s.unsynced) > 0 || l.inHand(s) {
 				continue
 			}
-			s.tried = true
 			some := []*segment{s}
 			// Small ones become one, so that there are not ever more of them.
 			if i > 0 && all[i-1].merged && all[i-1].size < l.segment/2 && !l.inHand(all[i-1]) {
@@ -33,6 +35,8 @@ func (l *Log) mergeOne() bool {
 // merge makes one segment of some that follow each other.
 func (l *Log) merge(some []*segment) error {
 	first, last := some[0], some[len(some)-1]
+	tried := last.tried + 1
+	last.tried = mostTries
 	var records []Record
 	for _, s := range some {
 		good := 0
@@ -55,6 +59,9 @@ func (l *Log) merge(some []*segment) error {
 	l.nextMade++
 	out.merged, out.records, out.sealed = true, uint64(len(records)), true
 	out.next, out.lastSeq = last.next, last.lastSeq
+	for _, s := range some {
+		out.replaces = append(append(out.replaces, s.replaces...), s.id)
+	}
 	content := out.appendHead(nil)
 	for i := range records {
 		content = appendRecord(content, &records[i])
@@ -78,7 +85,7 @@ func (l *Log) merge(some []*segment) error {
 		return true, l.disk.Rename(out.name+newSuffix, out.name)
 	})
 	if !done || err != nil {
-		last.tried = err != nil
+		last.tried = tried
 		return errors.Join(err, out.close(), l.disk.Remove(out.name+newSuffix))
 	}
 	if err := l.disk.Sync(); err != nil {

@@ -257,6 +257,7 @@ func (l *Log) abandon(s *segment, more []byte, inMemory bool) *segment {
 		fresh.sealed = true
 	}
 	if h.index == s.first { // nothing of it counts
+		fresh.replaces = append(s.replaces, s.id)
 		l.drop(s)
 	}
 	return fresh

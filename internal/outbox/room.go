@@ -134,7 +134,7 @@ func (l *Log) evict(s *segment, acked []uint64) {
 		}
 		return true
 	})
-	if err := l.ledger.evicted(s.id, lost); err != nil {
+	if err := l.ledger.evicted(append(s.replaces, s.id), lost); err != nil {
 		l.diskFailed(fmt.Errorf("writing the ledger: %w", err))
 	}
 	l.log.Warn("no room, records are given up", "tier", s.tier.String(), "bytes", s.size, "records", lost.sum(), "cause", string(cause))

@@ -70,8 +70,9 @@ type segment struct {
 	gone     atomic.Bool // it is not in the outbox any more
 	unsynced []byte      // records that may not be on the disk yet, the last ones up to end
 	fresh    bool        // its name may not be on the disk yet
+	replaces [][16]byte // ids of those that it took the place of
 	guessed  bool        // its header is damaged
-	tried    bool        // there was nothing to put together
+	tried    int         // how often it was looked at for records to put together
 }
 
 // segmentName sorts as the segments of a tier do.
