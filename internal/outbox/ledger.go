@@ -304,7 +304,6 @@ func (g *ledger) evicted(ids [][16]byte, lost losses) error {
 	}
 	for _, id := range ids {
 		g.given = append(g.given, hex.EncodeToString(id[:]))
-		delete(g.missing, hex.EncodeToString(id[:]))
 	}
 	return g.write()
 }

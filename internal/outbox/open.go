@@ -158,8 +158,12 @@ func (l *Log) resume(s *segment) {
 	data := s.load()
 	last, good := s.first-1, 0
 	s.lastSeq = s.firstSeq - 1
-	end := scan(data, s.tier, func(r Record, _ int) bool {
-		last, s.lastSeq = r.index, r.Seq
+	end := 0
+	scan(data, s.tier, func(r Record, at int) bool {
+		if s.sealed && r.index >= s.next {
+			return false
+		}
+		last, s.lastSeq, end = r.index, r.Seq, at+r.size()
 		good++
 		return true
 	})
@@ -169,6 +173,7 @@ func (l *Log) resume(s *segment) {
 	l.missing(s, good)
 	l.nextSeq = max(l.nextSeq, s.lastSeq+1)
 	l.nextIndex[s.tier].Store(s.next)
+	s.end.Store(int64(segmentHead + end))
 	if s.sealed {
 		return
 	}
@@ -178,7 +183,6 @@ func (l *Log) resume(s *segment) {
 			torn = i + 1
 		}
 	}
-	s.end.Store(int64(segmentHead + end))
 	if torn > 0 {
 		l.log.Warn("a record was torn when an agent died, it is cut off", "segment", s.name, "bytes", torn)
 	}
@@ -349,6 +353,9 @@ func (l *Log) Close() error {
 	l.Sync()
 	close(l.quit)
 	l.working.Wait()
+	l.mu.Lock()
+	l.mend() // the last time that it can be
+	l.mu.Unlock()
 	for _, r := range l.readers {
 		r.notify()
 	}
@@ -363,10 +370,12 @@ func (l *Log) Release() error {
 	l.reclaim()
 	for _, tier := range Tiers() {
 		for _, s := range l.shelf.all(tier) {
-			if s.file == nil && s.end.Load() > segmentHead {
-				l.log.Error("records were in memory only, since the disk has failed: they are lost unless they were delivered", "tier", tier.String(), "records", s.next-s.first)
+			if s.file == nil {
+				l.shelf.take(s, func() bool { return true })
+				l.evict(s, l.ackedBy()) // the last time that it can be counted
+			} else {
+				errs = append(errs, s.close())
 			}
-			errs = append(errs, s.close())
 		}
 	}
 	for _, r := range l.readers {

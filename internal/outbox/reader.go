@@ -106,7 +106,10 @@ func (r *Reader) fill() []Record {
 	for tier := range r.at {
 		p := &r.at[tier]
 		p.known, p.window = false, p.window[:0]
-		if p.segment != nil && p.segment.gone.Load() {
+		if s := p.segment; s != nil && s.gone.Load() {
+			if p.good >= 0 && s.lastSeq <= r.acked.Load() { // it is past it, and did not look further yet
+				r.log.missing(s, p.good)
+			}
 			p.segment = nil
 		}
 	}
@@ -169,7 +172,7 @@ func (r *Reader) find(p *place, all []*segment) bool {
 		s := p.segment
 		limit := ^uint64(0)
 		if at+1 < len(all) {
-			limit = all[at+1].first
+			limit = min(all[at+1].first, s.next) // an agent that died may have gone on with it elsewhere
 		}
 		if p.seek(limit, r.acked.Load()) {
 			return true

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -123,10 +124,12 @@ func (l *Log) evict(s *segment, acked []uint64) {
 		cause = NoDisk
 	}
 	var lost losses
+	good := 0
 	scan(s.load(), s.tier, func(r Record, _ int) bool {
 		if r.index >= s.next {
 			return false
 		}
+		good++
 		for i, reader := range l.readers {
 			if r.Seq > acked[i] && reader.kinds.Has(r.Kind) {
 				lost.add(Loss{Sink: reader.name, Rule: r.Rule, Cause: cause, Count: r.Count, First: r.Time, Last: r.Last})
@@ -134,11 +137,26 @@ func (l *Log) evict(s *segment, acked []uint64) {
 		}
 		return true
 	})
+	l.missing(s, good)
+	l.endBefore(s)
 	if err := l.ledger.evicted(append(s.replaces, s.id), lost); err != nil {
 		l.diskFailed(fmt.Errorf("writing the ledger: %w", err))
 	}
 	l.log.Warn("no room, records are given up", "tier", s.tier.String(), "bytes", s.size, "records", lost.sum(), "cause", string(cause))
 	l.discard(s)
+}
+
+// endBefore has the segment before one that is given up say where it ends, if it was abandoned: behind that its file may hold the same
+// records.
+func (l *Log) endBefore(s *segment) {
+	for _, before := range l.shelf.all(s.tier) {
+		if !before.abandoned || before.next != s.first {
+			continue
+		}
+		if err := errors.Join(writeAll(before.file, before.appendHead(nil), 0), before.file.Sync()); err != nil {
+			l.log.Error("an abandoned segment may be read to its end when the outbox is opened again", "segment", before.name, "error", err)
+		}
+	}
 }
 
 // inHand reports whether a reader has been given records of a segment and not acknowledged them. They stay as they are: it may be

@@ -62,17 +62,18 @@ type segment struct {
 	file file   // nil: it is in memory, since the disk has failed
 	mem  []byte // the same as the file would hold
 
-	end      atomic.Int64 // behind the last record that may be read
-	size     int64        // what it takes
-	next     uint64       // index behind the last record; 0: not known yet
-	lastSeq  uint64
-	sealed   bool
-	gone     atomic.Bool // it is not in the outbox any more
-	unsynced []byte      // records that may not be on the disk yet, the last ones up to end
-	fresh    bool        // its name may not be on the disk yet
-	replaces [][16]byte // ids of those that it took the place of
-	guessed  bool        // its header is damaged
-	tried    int         // how often it was looked at for records to put together
+	end       atomic.Int64 // behind the last record that may be read
+	size      int64        // what it takes
+	next      uint64       // index behind the last record; 0: not known yet
+	lastSeq   uint64
+	sealed    bool
+	gone      atomic.Bool // it is not in the outbox any more
+	unsynced  []byte      // records that may not be on the disk yet, the last ones up to end
+	fresh     bool        // its name may not be on the disk yet
+	replaces  [][16]byte  // ids of those that it took the place of
+	abandoned bool        // its file may hold more than what is up to end
+	guessed   bool        // its header is damaged
+	tried     int         // how often it was looked at for records to put together
 }
 
 // segmentName sorts as the segments of a tier do.

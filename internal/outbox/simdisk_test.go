@@ -64,13 +64,18 @@ func (d *simDisk) powerFail() {
 	}
 	d.unsynced = nil
 	d.names = maps.Clone(d.platter)
-	for _, f := range d.names {
-		f.lose(d.rand)
+	for _, name := range slices.Sorted(maps.Keys(d.names)) {
+		d.names[name].lose(d.rand)
 	}
 }
 
 func (d *simDisk) works() {
 	d.failWrite, d.failSync, d.failCreate, d.failRead, d.readOnly = nil, nil, nil, nil, false
+	d.left = -1
+}
+
+func (d *simDisk) faulty() bool {
+	return d.readOnly || errors.Join(d.failWrite, d.failSync, d.failCreate, d.failRead) != nil
 }
 
 func renamed(names map[string]*simFile, change naming) map[string]*simFile {
@@ -346,8 +351,6 @@ func (d *simDisk) fault(which int) {
 		d.failCreate = unix.ENOSPC
 	case 4:
 		d.readOnly = true
-	case 5:
-		d.failRead = unix.EIO
 	}
 }
 
