@@ -81,6 +81,7 @@ func (m *model) append() {
 	if err := m.log.Append(some...); err != nil {
 		m.t.Fatal(err)
 	}
+	copy(m.records[len(m.records)-len(some):], some)
 	for i, r := range some {
 		if i > 0 && r.Seq != some[i-1].Seq+1 {
 			m.t.Fatalf("record %d has sequence %d behind %d", i, r.Seq, some[i-1].Seq)
@@ -103,7 +104,7 @@ func (m *model) read(r *modelReader, ack bool) int {
 		want := m.records[n]
 		switch {
 		case n < r.next:
-			m.t.Fatalf("%s got record %d, and is at %d", r.Name, n, r.next)
+			m.t.Fatalf("%s got record %d (sequence %d, tier %s), and is at %d", r.Name, n, got.Seq, got.Tier, r.next)
 		case !r.Kinds.Has(got.Kind):
 			m.t.Fatalf("%s got a %s", r.Name, got.Kind)
 		case want.Kind != got.Kind || want.Tier != got.Tier || want.Rule != got.Rule || want.ID != got.ID || want.Group != got.Group || !want.Time.Equal(got.Time) || !bytes.Equal(want.Text, got.Text):

@@ -171,7 +171,7 @@ func (l *Log) resume(s *segment) {
 		s.next = last + 1
 	}
 	l.missing(s, good)
-	l.nextSeq = max(l.nextSeq, s.lastSeq+1)
+	l.nextSeq = max(l.nextSeq, s.lastSeq+1, highest(data, s.tier)+1)
 	l.nextIndex[s.tier].Store(s.next)
 	s.end.Store(int64(segmentHead + end))
 	if s.sealed {
