@@ -41,9 +41,13 @@ type cursor struct {
 // cursors keep how far readers have come.
 type cursors struct {
 	mu     sync.Mutex
-	file   file // nil: in memory only
+	disk   disk // nil: there is none
+	file   file // nil: it is to be made
 	places [cursorPlaces]cursor
 }
+
+// errNoCursors says that what readers acknowledge is in memory only.
+var errNoCursors = errors.New("the disk has not taken the file of cursors")
 
 // readCursors reads the places. damaged says that one of them can't be read.
 func readCursors(f file) (places [cursorPlaces]cursor, damaged bool, err error) {
@@ -84,33 +88,65 @@ func readCursor(data []byte) (c cursor, ok bool) {
 	return c, true
 }
 
-// openCursors opens the cursors. known says that those of all readers that there were are there.
+// openCursors opens the cursors. known says that those of all readers that there were are there; else it is up to the caller to
+// have the file made anew, by renew, once it has a place for each reader.
 func openCursors(d disk) (c *cursors, known bool, err error) {
-	c = new(cursors)
+	c = &cursors{disk: d}
 	if d == nil {
 		return c, true, nil
 	}
 	f, err := d.Open(cursorsFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if f, err = d.Create(cursorsFile, cursorPlaces*cursorPlace); err == nil {
-			err = d.Sync()
-		}
-		if err != nil {
-			return c, false, fmt.Errorf("making the cursors: %w", err)
-		}
-		c.file = f
+	if errors.Is(err, fs.ErrNotExist) {
 		return c, false, nil
-	case err != nil:
+	} else if err != nil {
 		return c, false, fmt.Errorf("opening the cursors: %w", err)
 	}
-	c.file = f
 	places, damaged, err := readCursors(f)
 	c.places = places
-	if err == nil && damaged {
+	if err == nil && !damaged {
+		c.file = f
+		return c, true, nil
+	}
+	if err == nil {
 		err = fmt.Errorf("reading the cursors: %w: readers may get again what they have", errDamaged)
 	}
-	return c, !damaged, err
+	return c, false, errors.Join(err, f.Close())
+}
+
+// renew makes the file, or puts a sound one in the place of what is there. It has all places at once: a reader that had none would
+// begin behind all that there is.
+func (c *cursors) renew() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.disk == nil || c.file != nil {
+		return nil
+	}
+	f, err := prepare(c.disk, cursorsFile, cursorPlaces*cursorPlace, func(f file) (err error) {
+		for i, p := range c.places {
+			if p.name != "" {
+				err = errors.Join(err, p.put(f, i))
+			}
+		}
+		return errors.Join(err, f.Sync())
+	})
+	if err != nil {
+		return fmt.Errorf("making the cursors: %w", err)
+	}
+	if err := c.disk.Rename(cursorsFile+newSuffix, cursorsFile); err != nil {
+		return errors.Join(fmt.Errorf("making the cursors: %w", err), f.Close())
+	}
+	c.file = f
+	return c.disk.Sync()
+}
+
+// sync has the cursors outlive a power failure. Which readers there are must; how far they have come need not.
+func (c *cursors) sync() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == nil {
+		return nil
+	}
+	return c.file.Sync()
 }
 
 // find returns the place of a reader; -1 if it has none.
@@ -153,20 +189,29 @@ func (c *cursors) retain(some func(name string) bool) (freed []cursor, err error
 func (c *cursors) write(at int, to cursor) error {
 	to.writes = c.places[at].writes + 1
 	c.places[at] = to
-	if c.file == nil {
+	if c.disk == nil {
 		return nil
+	} else if c.file == nil {
+		return fmt.Errorf("keeping the cursor of %s: %w", to.name, errNoCursors)
 	}
-	var data [cursorCopy]byte
-	le := binary.LittleEndian
-	copy(data[:], cursorMagic)
-	le.PutUint64(data[8:], to.writes)
-	le.PutUint64(data[16:], to.acked)
-	le.PutUint32(data[24:], uint32(to.kinds))
-	data[28] = byte(len(to.name))
-	copy(data[cursorName:], to.name)
-	le.PutUint32(data[4:], crc32.Checksum(data[8:], castagnoli))
-	if err := writeAll(c.file, data[:], int64(at*cursorPlace)+int64(to.writes%2)*cursorCopy); err != nil {
+	if err := to.put(c.file, at); err != nil {
+		err = errors.Join(err, c.file.Close())
+		c.file = nil // another one will be made
 		return fmt.Errorf("keeping the cursor of %s: %w", to.name, err)
 	}
 	return nil
+}
+
+// put writes a place.
+func (c *cursor) put(f file, at int) error {
+	var data [cursorCopy]byte
+	le := binary.LittleEndian
+	copy(data[:], cursorMagic)
+	le.PutUint64(data[8:], c.writes)
+	le.PutUint64(data[16:], c.acked)
+	le.PutUint32(data[24:], uint32(c.kinds))
+	data[28] = byte(len(c.name))
+	copy(data[cursorName:], c.name)
+	le.PutUint32(data[4:], crc32.Checksum(data[8:], castagnoli))
+	return writeAll(f, data[:], int64(at*cursorPlace)+int64(c.writes%2)*cursorCopy)
 }

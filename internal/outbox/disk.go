@@ -37,6 +37,27 @@ type file interface {
 	Sync() error
 }
 
+// newSuffix ends the name of a file that is not complete yet, and does not count.
+const newSuffix = ".new"
+
+// prepare makes and fills a file that is to be renamed.
+func prepare(d disk, name string, size int64, fill func(file) error) (file, error) {
+	name += newSuffix
+	f, err := d.Create(name, size)
+	if errors.Is(err, fs.ErrExist) { // of an agent that died, or it could not be removed when it could not be filled
+		if err = d.Remove(name); err == nil {
+			f, err = d.Create(name, size)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(f); err != nil {
+		return nil, errors.Join(err, f.Close(), d.Remove(name))
+	}
+	return f, nil
+}
+
 // directory is a disk of the operating system.
 type directory struct{ path string }
 

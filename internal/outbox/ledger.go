@@ -47,6 +47,9 @@ type lossKey struct {
 
 func (l *Loss) key() lossKey { return lossKey{l.Sink, l.Rule, l.Class, l.Cause} }
 
+// what is the same in the file.
+func (l *Loss) what() string { return fmt.Sprintf("%s/%s/%s/%s", l.Cause, l.Sink, l.Rule, l.Class) }
+
 // losses are losses, each key once.
 type losses map[lossKey]*Loss
 
@@ -60,6 +63,8 @@ func (all *losses) add(l Loss) {
 		return
 	}
 	to.Count += l.Count
+	to.Told += l.Told
+	to.Sure += l.Sure
 	if to.First.IsZero() || !l.First.IsZero() && l.First.Before(to.First) {
 		to.First = l.First
 	}
@@ -108,8 +113,9 @@ const (
 type ledger struct {
 	mu      sync.Mutex
 	disk    disk // nil: there is none
-	file    file // nil: it could not be made
+	file    file // nil: it could not be opened or made
 	writes  uint64
+	unsaved bool // what is in memory may not be on the disk
 	losses  losses
 	given   []string
 	missing map[string]uint64
@@ -123,44 +129,61 @@ func openLedger(d disk) (*ledger, error) {
 	if d == nil {
 		return g, nil
 	}
-	var damage error
-	f, err := d.Open(ledgerFile)
-	if err == nil {
-		g.file = f
-		if damage = g.read(); damage == nil {
-			return g, nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := g.attach(); err != nil {
 		return g, fmt.Errorf("opening the ledger of losses: %w", err)
 	}
-	if g.file == nil {
-		err = g.create()
-	} else {
-		err = g.write()
-	}
-	if err != nil {
-		err = fmt.Errorf("making the ledger of losses: %w", err)
-	}
-	return g, errors.Join(damage, err)
+	return g, nil
 }
 
-func (g *ledger) create() (err error) {
-	if g.file, err = g.disk.Create(ledgerFile, 2*ledgerCopy); err != nil {
+// attach opens the file and adds what it says to what is in memory. It makes one if there is none.
+func (g *ledger) attach() error {
+	f, err := g.disk.Open(ledgerFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g.create()
+	} else if err != nil {
 		return err
 	}
-	return errors.Join(g.write(), g.disk.Sync())
+	g.file = f
+	switch err := g.read(); {
+	case errors.Is(err, errDamaged):
+		return errors.Join(err, g.write())
+	case err != nil: // it may be read later
+		g.file = nil
+		return errors.Join(err, f.Close())
+	}
+	return f.Sync() // before the other copy is overwritten
+}
+
+func (g *ledger) create() error {
+	f, err := prepare(g.disk, ledgerFile, 2*ledgerCopy, func(f file) error {
+		g.file = f
+		return g.write()
+	})
+	if err == nil {
+		err = g.disk.Rename(ledgerFile+newSuffix, ledgerFile)
+	}
+	if err == nil {
+		return g.disk.Sync()
+	}
+	if f != nil {
+		err = errors.Join(err, f.Close())
+	}
+	g.file = nil
+	return err
 }
 
 // readBook returns the newer good copy. The file may be another process's.
 func readBook(f file) (b book, writes uint64, err error) {
-	data := make([]byte, 2*ledgerCopy)
-	n, err := f.ReadAt(data, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return book{}, 0, err
-	}
-	data = data[:n]
-	for at := 0; at+ledgerHead <= len(data); at += ledgerCopy {
-		part := data[at:min(at+ledgerCopy, len(data))]
+	part := make([]byte, ledgerCopy)
+	for at := range int64(2) {
+		n, readErr := f.ReadAt(part[:cap(part)], at*ledgerCopy)
+		if readErr != nil && !errors.Is(readErr, io.EOF) {
+			err = errors.Join(err, readErr)
+			continue
+		}
+		if part = part[:n]; n < ledgerHead {
+			continue
+		}
 		le := binary.LittleEndian
 		length, count := int(le.Uint32(part[4:])), le.Uint64(part[8:])
 		if string(part[:4]) != ledgerMagic || length > len(part)-ledgerHead || count <= writes ||
@@ -173,7 +196,7 @@ func readBook(f file) (b book, writes uint64, err error) {
 		}
 	}
 	if writes == 0 {
-		return book{}, 0, fmt.Errorf("reading the ledger of losses: %w", errDamaged)
+		return book{}, 0, fmt.Errorf("reading the ledger of losses: %w", cmp.Or(err, errDamaged))
 	}
 	return b, writes, nil
 }
@@ -186,9 +209,9 @@ func (g *ledger) read() error {
 	for _, l := range b.Losses {
 		g.losses.add(*l)
 	}
-	g.writes, g.given = writes, b.Given
+	g.writes, g.given = writes, append(b.Given, g.given...)
 	for id, n := range b.Missing {
-		g.missing[id] = n
+		g.missing[id] = max(g.missing[id], n)
 	}
 	for what, id := range b.Noted {
 		g.noted[what] = id
@@ -201,8 +224,11 @@ func (g *ledger) write() error {
 	if g.disk == nil {
 		return nil
 	}
+	g.unsaved = true
 	if g.file == nil {
-		return g.create()
+		if err := g.attach(); err != nil {
+			return err
+		}
 	}
 	if len(g.given) > mostGiven {
 		g.given = slices.Delete(g.given, 0, len(g.given)-mostGiven)
@@ -212,7 +238,9 @@ func (g *ledger) write() error {
 		return err
 	}
 	for len(document) > ledgerCopy-ledgerHead {
-		g.fold()
+		if !g.fold() {
+			return fmt.Errorf("the ledger of losses is too large: %d bytes", len(document))
+		}
 		if document, err = json.Marshal(g.book()); err != nil {
 			return err
 		}
@@ -226,8 +254,11 @@ func (g *ledger) write() error {
 	if err := writeAll(g.file, append(data, document...), int64(writes%2)*ledgerCopy); err != nil {
 		return err
 	}
-	g.writes = writes
-	return g.file.Sync()
+	if err := g.file.Sync(); err != nil {
+		return err // the same copy again the next time: the other one is on the disk
+	}
+	g.writes, g.unsaved = writes, false
+	return nil
 }
 
 func (g *ledger) book() book {
@@ -248,31 +279,32 @@ func (g *ledger) sorted() []*Loss {
 // Others is the rule of losses that were put together, since there were too many rules.
 const Others = "(others)"
 
-// fold puts the half of the losses that is oldest together, whatever their rules.
-func (g *ledger) fold() {
-	all := g.sorted()
+// fold puts the half of the losses that is oldest together, whatever their rules. It returns false if there are none.
+func (g *ledger) fold() bool {
+	all := slices.DeleteFunc(g.sorted(), func(l *Loss) bool { return l.Rule == Others })
 	slices.SortStableFunc(all, func(a, b *Loss) int { return a.Last.Compare(b.Last) })
-	for _, l := range all[:len(all)/2+1] {
+	all = all[:(len(all)+1)/2]
+	for _, l := range all {
 		delete(g.losses, l.key())
+		delete(g.noted, l.what())
 		other := *l
 		other.Rule = Others
-		to := g.losses[other.key()]
 		g.losses.add(other)
-		if to != nil {
-			to.Told += other.Told
-			to.Sure += other.Sure
-		}
 	}
+	return len(all) > 0
 }
 
-// evicted counts what was lost with a segment.
-func (g *ledger) evicted(segment [16]byte, lost losses) error {
+// evicted counts what was lost with a segment, which may be known by several ids: those that it took the place of must not come
+// back after a power failure.
+func (g *ledger) evicted(ids [][16]byte, lost losses) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, l := range lost {
 		g.losses.add(*l)
 	}
-	g.given = append(g.given, hex.EncodeToString(segment[:]))
+	for _, id := range ids {
+		g.given = append(g.given, hex.EncodeToString(id[:]))
+	}
 	return g.write()
 }
 

@@ -23,16 +23,13 @@ func (l *Log) Note(id ID, loss Loss) error {
 	g := l.ledger
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	what, name := fmt.Sprintf("%s/%s/%s/%s", loss.Cause, loss.Sink, loss.Rule, loss.Class), hex.EncodeToString(id[6:])
+	what, name := loss.what(), hex.EncodeToString(id[6:])
 	if g.noted[what] == name {
-		return nil
+		return g.retrySave()
 	}
 	g.noted[what] = name
-	loss.Told, loss.Sure = 0, 0
+	loss.Told, loss.Sure = loss.Count, loss.Count // whoever notes it tells it
 	g.losses.add(loss)
-	to := g.losses[loss.key()]
-	to.Told += loss.Count // whoever notes it tells it
-	to.Sure += loss.Count
 	return g.save()
 }
 
@@ -40,6 +37,14 @@ func (l *Log) Note(id ID, loss Loss) error {
 func (g *ledger) retry() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.save()
+}
+
+// retrySave saves what could not be before.
+func (g *ledger) retrySave() error {
+	if !g.unsaved {
+		return nil
+	}
 	return g.save()
 }
 
@@ -71,7 +76,7 @@ func (l *Log) Untold() ([]Loss, error) {
 		all = append(all, untold)
 	}
 	if !changed {
-		return all, nil
+		return all, g.retrySave()
 	}
 	// First, so that whoever comes after us tells the same.
 	return all, g.save()
@@ -84,7 +89,7 @@ func (l *Log) Told(loss Loss) error {
 	defer g.mu.Unlock()
 	to := g.losses[loss.key()]
 	if to == nil || to.Sure >= loss.Told {
-		return nil
+		return g.retrySave()
 	}
 	to.Sure = loss.Told
 	return g.save()

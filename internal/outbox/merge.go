@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// mergedSuffix ends the name of a file that is not complete yet.
-const mergedSuffix = ".new"
+// mostTries is how often a segment is looked at for records to put together, if readers don't stand still meanwhile.
+const mostTries = 3
 
 // mergeOne puts records of the next segment together that differ in little but their time. It returns false if there is none
 // that it has not been done with.
@@ -15,10 +15,9 @@ func (l *Log) mergeOne() bool {
 	for _, tier := range slices.Backward(Tiers()) {
 		all := l.shelf.all(tier)
 		for i, s := range all {
-			if !s.sealed || s.merged || s.tried || s.file == nil || len(s.unsynced) > 0 || l.inHand(s) {
+			if !s.sealed || s.merged || s.tried >= mostTries || s.file == nil || len(s.unsynced) > 0 || l.inHand(s) {
 				continue
 			}
-			s.tried = true
 			some := []*segment{s}
 			// Small ones become one, so that there are not ever more of them.
 			if i > 0 && all[i-1].merged && all[i-1].size < l.segment/2 && !l.inHand(all[i-1]) {
@@ -36,6 +35,8 @@ func (l *Log) mergeOne() bool {
 // merge makes one segment of some that follow each other.
 func (l *Log) merge(some []*segment) error {
 	first, last := some[0], some[len(some)-1]
+	tried := last.tried + 1
+	last.tried = mostTries
 	var records []Record
 	for _, s := range some {
 		good := 0
@@ -58,6 +59,9 @@ func (l *Log) merge(some []*segment) error {
 	l.nextMade++
 	out.merged, out.records, out.sealed = true, uint64(len(records)), true
 	out.next, out.lastSeq = last.next, last.lastSeq
+	for _, s := range some {
+		out.replaces = append(append(out.replaces, s.replaces...), s.id)
+	}
 	content := out.appendHead(nil)
 	for i := range records {
 		content = appendRecord(content, &records[i])
@@ -67,20 +71,22 @@ func (l *Log) merge(some []*segment) error {
 		return nil // it would not be worth it
 	}
 	out.end.Store(out.size)
-	if err := l.prepare(out, content); err != nil {
+	f, err := l.prepare(out, content, out.size)
+	if err != nil {
 		return err
 	}
+	out.file = f
 	// A reader that has gone on meanwhile has some of a group that is one record now.
 	unchanged := func() bool { return slices.Equal(before, l.positions()) && !slices.ContainsFunc(some, l.inHand) }
 	done, err := l.shelf.replace(some, out, func() (bool, error) {
 		if !unchanged() {
 			return false, nil
 		}
-		return true, l.disk.Rename(out.name+mergedSuffix, out.name)
+		return true, l.disk.Rename(out.name+newSuffix, out.name)
 	})
 	if !done || err != nil {
-		last.tried = err != nil
-		return errors.Join(err, out.close(), l.disk.Remove(out.name+mergedSuffix))
+		last.tried = tried
+		return errors.Join(err, out.close(), l.disk.Remove(out.name+newSuffix))
 	}
 	if err := l.disk.Sync(); err != nil {
 		// The old ones stay, to be removed when the outbox is opened: until the new name is on the disk nothing else has the records.
@@ -99,27 +105,10 @@ func closeAll(some []*segment) (err error) {
 	return err
 }
 
-// prepare writes a segment, which does not count before it has its name.
-func (l *Log) prepare(s *segment, content []byte) (err error) {
-	name := s.name + mergedSuffix
-	f, err := l.disk.Create(name, int64(len(content)))
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(writeAll(f, content, 0), f.Sync()); err != nil {
-		return errors.Join(err, f.Close(), l.disk.Remove(name))
-	}
-	s.file = f
-	return nil
-}
-
 // positions are where readers are: what is put together must lie between two of them, so that each reader has had
 // all of it, or nothing.
 func (l *Log) positions() []uint64 {
-	var all []uint64
-	for _, r := range l.readers {
-		all = append(all, r.acked.Load())
-	}
+	all := l.ackedBy()
 	slices.Sort(all)
 	return all
 }

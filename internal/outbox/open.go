@@ -29,7 +29,7 @@ func Open(cfg Config) (_ *Log, err error) {
 		segment: min(max(cfg.Quota/64, leastSegment), mostSegment),
 		nextSeq: 1, nextMade: 1, recent: make(map[recentKey]bool),
 	}
-	l.syncer = newSyncer(&l.mu)
+	l.syncer = newSyncer()
 	if cfg.Dir != "" {
 		if l.lock, err = take(cfg.Dir); err != nil {
 			var inUse *InUseError
@@ -45,8 +45,10 @@ func Open(cfg Config) (_ *Log, err error) {
 		l.diskFailed(fmt.Errorf("opening the outbox: %w", err))
 	}
 	l.written.Store(l.nextSeq - 1)
-	l.working.Go(l.syncing)
-	l.working.Go(l.mending)
+	if !cfg.still {
+		l.working.Go(l.syncing)
+		l.working.Go(l.mending)
+	}
 	return l, nil
 }
 
@@ -70,16 +72,44 @@ func (l *Log) load() error {
 			l.remember(live)
 		}
 	}
-	l.ledger.forget(func(id string) bool {
-		return slices.ContainsFunc(slices.Concat(l.shelf.tiers[:]...), func(s *segment) bool { return hex.EncodeToString(s.id[:]) == id })
-	})
+	// Segments that were removed may come back after a power failure, and then must be known.
+	if err = errors.Join(err, l.settle()); err == nil && !l.unread {
+		l.forget()
+	}
 	for _, c := range l.cursors.places {
 		l.nextSeq = max(l.nextSeq, c.acked+1) // what it has may not have been on the disk
 	}
 	return errors.Join(err, l.openReaders(known))
 }
 
-func trimMerged(name string) string { return strings.TrimSuffix(name, mergedSuffix) }
+// settle has all that is there outlive a power failure: who wrote it may have died before.
+func (l *Log) settle() error {
+	if l.disk == nil {
+		return nil
+	}
+	var errs []error
+	for _, tier := range Tiers() {
+		for _, s := range l.shelf.all(tier) {
+			if err := s.file.Sync(); err != nil {
+				errs = append(errs, fmt.Errorf("syncing segment %s: %w", s.name, err))
+				s.sealed = true
+				l.active[tier] = nil
+			}
+		}
+	}
+	return errors.Join(append(errs, l.disk.Sync())...)
+}
+
+// forget drops what the ledger knows of segments that are gone.
+func (l *Log) forget() {
+	exist := make(map[string]bool)
+	for _, tier := range Tiers() {
+		for _, s := range l.shelf.all(tier) {
+			exist[hex.EncodeToString(s.id[:])] = true
+		}
+	}
+	l.ledger.forget(func(id string) bool { return exist[id] })
+}
 
 // openSegments opens all segments, by tier. What was given up is removed, and so is what was never finished.
 func (l *Log) openSegments() (found [tiers][]*segment, err error) {
@@ -92,17 +122,24 @@ func (l *Log) openSegments() (found [tiers][]*segment, err error) {
 	}
 	for _, name := range names {
 		if _, _, _, ok := parseSegmentName(name); !ok {
-			if _, _, _, unfinished := parseSegmentName(trimMerged(name)); unfinished {
+			if _, _, _, unfinished := parseSegmentName(strings.TrimSuffix(name, newSuffix)); unfinished {
 				err = errors.Join(err, l.disk.Remove(name))
 			}
 			continue
 		}
-		s, damaged, openErr := openSegment(l.disk, name)
+		_, _, made, _ := parseSegmentName(name)
+		l.nextMade = max(l.nextMade, made+1)
+		s, openErr := openSegment(l.disk, name)
+		if errors.Is(openErr, errEmpty) {
+			err = errors.Join(err, l.disk.Remove(name))
+			continue
+		}
 		if openErr != nil {
+			l.unread = true
 			l.log.Error("a segment can't be read, it is left alone", "error", openErr)
 			continue
 		}
-		if damaged {
+		if s.guessed {
 			l.log.Error("the header of a segment is damaged, its records tell what they are", "segment", name)
 		}
 		l.nextMade = max(l.nextMade, s.made+1)
@@ -121,8 +158,12 @@ func (l *Log) resume(s *segment) {
 	data := s.load()
 	last, good := s.first-1, 0
 	s.lastSeq = s.firstSeq - 1
-	end := scan(data, s.tier, func(r Record, _ int) bool {
-		last, s.lastSeq = r.index, r.Seq
+	end := 0
+	scan(data, s.tier, func(r Record, at int) bool {
+		if s.sealed && r.index >= s.next {
+			return false
+		}
+		last, s.lastSeq, end = r.index, r.Seq, at+r.size()
 		good++
 		return true
 	})
@@ -130,8 +171,9 @@ func (l *Log) resume(s *segment) {
 		s.next = last + 1
 	}
 	l.missing(s, good)
-	l.nextSeq = max(l.nextSeq, s.lastSeq+1)
+	l.nextSeq = max(l.nextSeq, s.lastSeq+1, highest(data, s.tier)+1)
 	l.nextIndex[s.tier].Store(s.next)
+	s.end.Store(int64(segmentHead + end))
 	if s.sealed {
 		return
 	}
@@ -141,9 +183,10 @@ func (l *Log) resume(s *segment) {
 			torn = i + 1
 		}
 	}
-	s.end.Store(int64(segmentHead + end))
 	if torn > 0 {
 		l.log.Warn("a record was torn when an agent died, it is cut off", "segment", s.name, "bytes", torn)
+	}
+	if torn > 0 || s.guessed {
 		s.sealed = true
 		return
 	}
@@ -158,6 +201,7 @@ func (l *Log) remember(all []*segment) {
 	left := int64(recentBytes)
 	for _, s := range slices.Backward(all) {
 		data := s.load()
+		data = data[:scan(data, s.tier, func(Record, int) bool { return true })]
 		skip := max(int64(len(data))-left, 0)
 		scan(data, s.tier, func(r Record, at int) bool {
 			if int64(at) >= skip {
@@ -177,7 +221,14 @@ func (l *Log) openReaders(known bool) error {
 	for _, c := range l.cfg.Readers {
 		wanted[c.Name] = true
 	}
+	keep := func(err error) error { // until there is a file, cursors are in memory
+		if errors.Is(err, errNoCursors) {
+			return nil
+		}
+		return err
+	}
 	gone, err := l.cursors.retain(func(name string) bool { return wanted[name] })
+	errs := []error{keep(err)}
 	for _, c := range gone {
 		l.log.Info("a sink is not configured any more, what it did not have is not kept for it", "sink", c.name, "acknowledged", c.acked)
 	}
@@ -200,12 +251,10 @@ func (l *Log) openReaders(known bool) error {
 			}
 		}
 		l.readers = append(l.readers, r)
-		if err := l.cursors.set(c.Name, c.Kinds, acked); err != nil {
-			return err
-		}
+		errs = append(errs, keep(l.cursors.set(c.Name, c.Kinds, acked)))
 		r.saved = acked
 	}
-	return err
+	return errors.Join(append(errs, l.cursors.renew(), l.cursors.sync())...)
 }
 
 // mendEvery is how often a disk that has failed is tried again.
@@ -230,7 +279,14 @@ func (l *Log) mending() {
 
 // mend tries to bring all that is in memory to the disk.
 func (l *Log) mend() {
-	if l.disk == nil || l.failed == nil {
+	if l.disk == nil {
+		return
+	}
+	if err := l.cursors.renew(); err != nil {
+		l.diskFailed(err)
+		return
+	}
+	if l.failed == nil {
 		return
 	}
 	for _, tier := range Tiers() {
@@ -255,14 +311,12 @@ func (l *Log) mend() {
 
 // move gives a segment that is in memory a file.
 func (l *Log) move(s *segment) error {
-	end := s.end.Load()
-	f, err := l.disk.Create(s.name, s.size)
+	f, err := l.prepare(s, append(s.appendHead(nil), s.mem[segmentHead:s.end.Load()]...), s.size)
 	if err != nil {
 		return fmt.Errorf("making segment %s: %w", s.name, err)
 	}
-	err = errors.Join(writeAll(f, append(s.appendHead(nil), s.mem[segmentHead:end]...), 0), f.Sync(), l.disk.Sync())
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing segment %s: %w", s.name, err), f.Close(), l.disk.Remove(s.name))
+	if err := errors.Join(l.disk.Rename(s.name+newSuffix, s.name), l.disk.Sync()); err != nil {
+		return errors.Join(fmt.Errorf("making segment %s: %w", s.name, err), f.Close())
 	}
 	l.shelf.mu.Lock()
 	defer l.shelf.mu.Unlock()
@@ -299,6 +353,9 @@ func (l *Log) Close() error {
 	l.Sync()
 	close(l.quit)
 	l.working.Wait()
+	l.mu.Lock()
+	l.mend() // the last time that it can be
+	l.mu.Unlock()
 	for _, r := range l.readers {
 		r.notify()
 	}
@@ -313,10 +370,12 @@ func (l *Log) Release() error {
 	l.reclaim()
 	for _, tier := range Tiers() {
 		for _, s := range l.shelf.all(tier) {
-			if s.file == nil && s.end.Load() > segmentHead {
-				l.log.Error("records were in memory only, since the disk has failed: they are lost unless they were delivered", "tier", tier.String(), "records", s.next-s.first)
+			if s.file == nil {
+				l.shelf.take(s, func() bool { return true })
+				l.evict(s, l.ackedBy()) // the last time that it can be counted
+			} else {
+				errs = append(errs, s.close())
 			}
-			errs = append(errs, s.close())
 		}
 	}
 	for _, r := range l.readers {

@@ -40,7 +40,8 @@ type Config struct {
 	Readers    []ReaderConfig // all that are to read
 	Log        *slog.Logger
 
-	disk disk // in the place of Dir
+	disk  disk // in the place of Dir
+	still bool // nothing goes on by itself: who tests syncs and mends by hand
 }
 
 // ReaderConfig names a reader. Its place is kept by its name. One that is new begins behind what is there.
@@ -56,6 +57,9 @@ func (c Config) Validate() error {
 	}
 	if c.Log == nil {
 		return errors.New("configuring the outbox: no logger given")
+	}
+	if len(c.Readers) > cursorPlaces {
+		return fmt.Errorf("configuring the outbox: %d readers, at most %d are possible", len(c.Readers), cursorPlaces)
 	}
 	seen := make(map[string]bool)
 	for _, r := range c.Readers {
@@ -79,6 +83,7 @@ type Log struct {
 	cursors *cursors
 	readers []*Reader
 	recent  map[recentKey]bool
+	unread  bool // there are segments that could not be opened
 
 	syncer  *syncer
 	written atomic.Uint64 // sequence of the last record that may be read
@@ -112,7 +117,7 @@ func (l *Log) Append(records ...Record) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.syncer.keepUp()
+	l.keepUp()
 	if l.closed {
 		return ErrClosed
 	}
@@ -209,18 +214,28 @@ func (l *Log) begin(tier Tier, first, firstSeq uint64, more int, content []byte,
 	return s
 }
 
-// create makes the file of a segment.
+// create makes the file of a segment. It has its name once it has its content, since it may take the place of another one.
 func (l *Log) create(s *segment, content []byte) error {
-	f, err := l.disk.Create(s.name, s.size)
+	f, err := l.prepare(s, append(s.appendHead(nil), content...), s.size)
 	if err != nil {
 		return err
 	}
-	if err := writeAll(f, append(s.appendHead(nil), content...), 0); err != nil {
-		return errors.Join(err, f.Close(), l.disk.Remove(s.name))
+	if err := l.disk.Rename(s.name+newSuffix, s.name); err != nil {
+		return errors.Join(err, f.Close(), l.disk.Remove(s.name+newSuffix))
 	}
 	s.file, s.fresh, s.unsynced = f, true, append([]byte(nil), content...)
 	l.syncer.add(s)
 	return nil
+}
+
+// prepare writes what is to be the file of a segment. Records may have been told to be on the disk, and are again.
+func (l *Log) prepare(s *segment, data []byte, size int64) (file, error) {
+	return prepare(l.disk, s.name, size, func(f file) error {
+		if err := writeAll(f, data, 0); err != nil || len(data) == segmentHead {
+			return err
+		}
+		return f.Sync()
+	})
 }
 
 // abandon gives up a file of which it is not known what is on the disk. What may not be, and more, goes to another one, or into
@@ -242,6 +257,7 @@ func (l *Log) abandon(s *segment, more []byte, inMemory bool) *segment {
 		fresh.sealed = true
 	}
 	if h.index == s.first { // nothing of it counts
+		fresh.replaces = append(s.replaces, s.id)
 		l.drop(s)
 	}
 	return fresh

@@ -71,11 +71,7 @@ func (r *Reader) Read(ctx context.Context) ([]Record, error) {
 // Ack says that all that was returned by Read has been delivered. It is not returned again, unless the error says that
 // this could not be kept.
 func (r *Reader) Ack() error {
-	read := r.read.Load()
-	if r.acked.Load() == read {
-		return nil
-	}
-	r.acked.Store(read)
+	r.acked.Store(r.read.Load())
 	r.oldest.Store(0)
 	return r.save()
 }
@@ -112,7 +108,10 @@ func (r *Reader) fill() []Record {
 	for tier := range r.at {
 		p := &r.at[tier]
 		p.known, p.window = false, p.window[:0]
-		if p.segment != nil && p.segment.gone.Load() {
+		if s := p.segment; s != nil && s.gone.Load() {
+			if p.good >= 0 && s.lastSeq <= r.acked.Load() { // it is past it, and did not look further yet
+				r.log.missing(s, p.good)
+			}
 			p.segment = nil
 		}
 	}
@@ -178,7 +177,7 @@ func (r *Reader) find(p *place, all []*segment) bool {
 		s := p.segment
 		limit := ^uint64(0)
 		if at+1 < len(all) {
-			limit = all[at+1].first
+			limit = min(all[at+1].first, s.next) // an agent that died may have gone on with it elsewhere
 		}
 		if p.seek(limit, r.acked.Load()) {
 			return true
@@ -229,10 +228,13 @@ func (p *place) seek(limit, acked uint64) bool {
 func (p *place) take() (Record, bool) {
 	h := p.next
 	p.known = false
-	body := p.look(h.size(), p.segment.end.Load())[recordHead:]
+	data := p.look(h.size(), p.segment.end.Load())
 	p.off += int64(h.size())
 	p.index.Store(h.index + 1)
-	record, ok := h.record(append([]byte(nil), body...)) // the window is used again
+	if len(data) < recordHead { // somebody has cut the file
+		return Record{}, false
+	}
+	record, ok := h.record(append([]byte(nil), data[recordHead:]...)) // the window is used again
 	if ok && p.good >= 0 {
 		p.good++
 	}

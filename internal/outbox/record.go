@@ -210,6 +210,17 @@ func (h *head) record(body []byte) (Record, bool) {
 	return r, true
 }
 
+// highest is the highest sequence in data, also of records of which only the header is good: those of later ones must be higher.
+func highest(data []byte, tier Tier) (seq uint64) {
+	for at := 0; at+recordHead <= len(data); at += recordAlign {
+		if h, ok := parseHead(data[at:], tier); ok {
+			seq = max(seq, h.Seq)
+			at += min(h.size(), len(data)-at) - recordAlign
+		}
+	}
+	return seq
+}
+
 // scan calls f for each record that can be read, with its offset in data, until f returns false. What is damaged is skipped:
 // a record whose header is good by itself, else all up to the next header that is. It returns the offset behind the last good record.
 func scan(data []byte, tier Tier, f func(r Record, at int) bool) (end int) {

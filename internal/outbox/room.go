@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -57,12 +58,15 @@ func (l *Log) reclaim() {
 }
 
 // acked is the sequence up to which all readers have acknowledged.
-func (l *Log) acked() uint64 {
-	acked := l.written.Load()
+func (l *Log) acked() uint64 { return slices.Min(append(l.ackedBy(), l.written.Load())) }
+
+// ackedBy are the sequences up to which each reader has.
+func (l *Log) ackedBy() []uint64 {
+	var all []uint64
 	for _, r := range l.readers {
-		acked = min(acked, r.acked.Load())
+		all = append(all, r.acked.Load())
 	}
-	return acked
+	return all
 }
 
 // drop removes a segment. A file that can't be removed is told of; when the outbox is opened again it is tried again.
@@ -99,8 +103,12 @@ func (l *Log) evictOne(from Tier, inMemory bool) bool {
 			return false
 		}
 		for _, s := range l.shelf.all(tier) {
-			if s.sealed && (s.file == nil) == inMemory && l.shelf.take(s, func() bool { return !l.inHand(s) }) {
-				l.evict(s)
+			if !s.sealed || (s.file == nil) != inMemory {
+				continue
+			}
+			var acked []uint64 // now: once the segment is gone readers go past it
+			if l.shelf.take(s, func() bool { acked = l.ackedBy(); return !l.inHand(s) }) {
+				l.evict(s, acked)
 				return true
 			}
 		}
@@ -108,30 +116,47 @@ func (l *Log) evictOne(from Tier, inMemory bool) bool {
 	return false
 }
 
-// evict gives up a segment that no reader looks at any more, and counts what each one loses by that. That comes before it is
+// evict gives up a segment that no reader looks at any more, and counts what each one loses by that, given what it has acknowledged. That comes before it is
 // removed: should we die in between, then it is removed, and not counted again, when the outbox is opened.
-func (l *Log) evict(s *segment) {
+func (l *Log) evict(s *segment, acked []uint64) {
 	cause := Full
 	if s.file == nil {
 		cause = NoDisk
 	}
 	var lost losses
+	good := 0
 	scan(s.load(), s.tier, func(r Record, _ int) bool {
 		if r.index >= s.next {
 			return false
 		}
-		for _, reader := range l.readers {
-			if r.Seq > reader.acked.Load() && reader.kinds.Has(r.Kind) {
+		good++
+		for i, reader := range l.readers {
+			if r.Seq > acked[i] && reader.kinds.Has(r.Kind) {
 				lost.add(Loss{Sink: reader.name, Rule: r.Rule, Cause: cause, Count: r.Count, First: r.Time, Last: r.Last})
 			}
 		}
 		return true
 	})
-	if err := l.ledger.evicted(s.id, lost); err != nil {
+	l.missing(s, good)
+	l.endBefore(s)
+	if err := l.ledger.evicted(append(s.replaces, s.id), lost); err != nil {
 		l.diskFailed(fmt.Errorf("writing the ledger: %w", err))
 	}
 	l.log.Warn("no room, records are given up", "tier", s.tier.String(), "bytes", s.size, "records", lost.sum(), "cause", string(cause))
 	l.discard(s)
+}
+
+// endBefore has the segment before one that is given up say where it ends, if it was abandoned: behind that its file may hold the same
+// records.
+func (l *Log) endBefore(s *segment) {
+	for _, before := range l.shelf.all(s.tier) {
+		if !before.abandoned || before.next != s.first {
+			continue
+		}
+		if err := errors.Join(writeAll(before.file, before.appendHead(nil), 0), before.file.Sync()); err != nil {
+			l.log.Error("an abandoned segment may be read to its end when the outbox is opened again", "segment", before.name, "error", err)
+		}
+	}
 }
 
 // inHand reports whether a reader has been given records of a segment and not acknowledged them. They stay as they are: it may be

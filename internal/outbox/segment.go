@@ -1,8 +1,10 @@
 package outbox
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,6 +41,9 @@ const (
 // errFormat says that a segment is of another version of Bittern.
 var errFormat = errors.New("it has a format of another version of Bittern")
 
+// errEmpty says that a file never got what it was made for, or that a power failure took it.
+var errEmpty = errors.New("there is nothing in it")
+
 // errDamaged says that a file is not what it was.
 var errDamaged = errors.New("it is damaged")
 
@@ -57,15 +62,18 @@ type segment struct {
 	file file   // nil: it is in memory, since the disk has failed
 	mem  []byte // the same as the file would hold
 
-	end      atomic.Int64 // behind the last record that may be read
-	size     int64        // what it takes
-	next     uint64       // index behind the last record; 0: not known yet
-	lastSeq  uint64
-	sealed   bool
-	gone     atomic.Bool // it is not in the outbox any more
-	unsynced []byte      // records that may not be on the disk yet, the last ones up to end
-	fresh    bool        // its name may not be on the disk yet
-	tried    bool        // there was nothing to put together
+	end       atomic.Int64 // behind the last record that may be read
+	size      int64        // what it takes
+	next      uint64       // index behind the last record; 0: not known yet
+	lastSeq   uint64
+	sealed    bool
+	gone      atomic.Bool // it is not in the outbox any more
+	unsynced  []byte      // records that may not be on the disk yet, the last ones up to end
+	fresh     bool        // its name may not be on the disk yet
+	replaces  [][16]byte  // ids of those that it took the place of
+	abandoned bool        // its file may hold more than what is up to end
+	guessed   bool        // its header is damaged
+	tried     int         // how often it was looked at for records to put together
 }
 
 // segmentName sorts as the segments of a tier do.
@@ -136,12 +144,11 @@ func readHead(data []byte) (*segment, error) {
 	return s, nil
 }
 
-// openSegment opens a segment that is there. Only the header is read; damaged says that it could not be, and that its records tell
-// what it would.
-func openSegment(d disk, name string) (_ *segment, damaged bool, err error) {
+// openSegment opens a segment that is there. Only the header is read, unless it is damaged: then the records tell what it would.
+func openSegment(d disk, name string) (_ *segment, err error) {
 	f, err := d.Open(name)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -150,7 +157,7 @@ func openSegment(d disk, name string) (_ *segment, damaged bool, err error) {
 	}()
 	size, err := f.Size()
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	var data [segmentHead]byte
 	n, err := f.ReadAt(data[:], 0)
@@ -159,15 +166,14 @@ func openSegment(d disk, name string) (_ *segment, damaged bool, err error) {
 	}
 	s, err := readHead(data[:n])
 	if errors.Is(err, errDamaged) {
-		damaged = true
 		s, err = guessHead(name, f, size)
 	}
 	if err != nil {
-		return nil, damaged, err
+		return nil, err
 	}
 	s.name, s.file, s.size = name, f, size
 	s.end.Store(size)
-	return s, damaged, nil
+	return s, nil
 }
 
 // guessHead makes a header of what the name and the records say.
@@ -176,16 +182,27 @@ func guessHead(name string, f file, size int64) (*segment, error) {
 	if !ok {
 		return nil, errDamaged
 	}
-	s := &segment{tier: tier, made: made, first: first, file: f}
+	s := &segment{tier: tier, made: made, first: first, file: f, guessed: true}
+	sum := sha256.Sum256([]byte(name)) // not at random: what is counted of it is counted once
+	copy(s.id[:], sum[:])
 	s.end.Store(size)
-	scan(s.load(), tier, func(r Record, _ int) bool {
-		s.firstSeq = r.Seq
-		return false
+	data := s.load()
+	scan(data, tier, func(r Record, _ int) bool {
+		if s.firstSeq == 0 {
+			s.firstSeq = r.Seq
+		}
+		s.records++
+		s.merged = s.merged || r.Count > 1
+		return true
 	})
-	if s.firstSeq == 0 {
+	switch {
+	case s.firstSeq > 0:
+		return s, nil
+	case len(bytes.Trim(data, "\x00")) == 0:
+		return nil, errEmpty
+	default:
 		return nil, fmt.Errorf("%w, and so are all its records", errDamaged)
 	}
-	return s, nil
 }
 
 // ReadAt reads what the segment holds.

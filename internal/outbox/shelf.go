@@ -28,7 +28,7 @@ func (h *shelf) add(s *segment) {
 func (h *shelf) cut(s *segment, next, nextSeq uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.sealed = true
+	s.sealed, s.abandoned = true, true
 	s.end.Add(-int64(len(s.unsynced)))
 	s.next, s.lastSeq, s.unsynced = next, nextSeq-1, nil
 }

@@ -12,15 +12,12 @@ type syncer struct {
 	one     sync.Mutex // held by whoever is about to put records on the disk
 	pending []*segment
 	dirty   chan struct{} // has an element while there are any
-	done    *sync.Cond    // of the log's mu: pending has changed
 }
 
 // mostSealed is how many segments that are full may wait to be on the disk. Each keeps its records in memory until then.
 const mostSealed = 2
 
-func newSyncer(mu *sync.Mutex) *syncer {
-	return &syncer{dirty: make(chan struct{}, 1), done: sync.NewCond(mu)}
-}
+func newSyncer() *syncer { return &syncer{dirty: make(chan struct{}, 1)} }
 
 func (y *syncer) add(s *segment) {
 	if !slices.Contains(y.pending, s) {
@@ -34,22 +31,25 @@ func (y *syncer) add(s *segment) {
 
 func (y *syncer) remove(s *segment) {
 	y.pending = slices.DeleteFunc(y.pending, func(p *segment) bool { return p == s })
-	y.done.Broadcast()
 }
 
-// keepUp waits while too many segments are to be on the disk: it does not keep up.
-func (y *syncer) keepUp() {
-	for {
-		sealed := 0
-		for _, s := range y.pending {
-			if s.sealed {
-				sealed++
-			}
+// behind reports whether too many segments are to be on the disk: it does not keep up.
+func (y *syncer) behind() bool {
+	sealed := 0
+	for _, s := range y.pending {
+		if s.sealed {
+			sealed++
 		}
-		if sealed <= mostSealed {
-			return
-		}
-		y.done.Wait()
+	}
+	return sealed > mostSealed
+}
+
+// keepUp has whoever appends wait for a disk that does not keep up. It lets go of mu meanwhile.
+func (l *Log) keepUp() {
+	for l.syncer.behind() {
+		l.mu.Unlock()
+		l.Sync()
+		l.mu.Lock()
 	}
 }
 
