@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 				pins:  off, metrics: off, socket: filepath.Join(root, "agent.sock"),
 			},
 		}))
-	}, "connect": connect, "act": act})
+	}, "connect": connect, "act": act, "mkoutbox": mkoutbox, "flip": flip})
 }
 
 // connect is what the test's program does under this name: it connects to the
