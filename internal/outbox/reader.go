@@ -86,12 +86,24 @@ func (r *Reader) save() error {
 	return nil
 }
 
+// mostRecords is how many a segment can hold.
+const mostRecords = mostSegment / recordHead
+
 // Lag is how many records it has not gone past.
 func (r *Reader) Lag() (n uint64) {
-	for tier := range r.at {
-		end, at := r.log.nextIndex[tier].Load(), r.at[tier].index.Load()
-		if end > at {
-			n += end - at
+	h := r.log.shelf
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for tier, all := range h.tiers {
+		at := r.at[tier].index.Load()
+		for i, s := range all {
+			end := r.log.nextIndex[tier].Load()
+			if i+1 < len(all) {
+				end = all[i+1].first
+			}
+			if from := max(at, s.first); from < end && end-from <= mostRecords { // else numbers jumped, see Log.jump
+				n += end - from
+			}
 		}
 	}
 	return n
@@ -247,6 +259,7 @@ func (p *place) look(n int, end int64) []byte {
 	}
 	p.window = p.window[:want]
 	p.base = p.off
-	p.window = p.window[:p.segment.read(p.window, p.off)]
+	got, _ := p.segment.read(p.window, p.off)
+	p.window = p.window[:got]
 	return p.window[:min(n, len(p.window))]
 }
