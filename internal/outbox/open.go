@@ -338,8 +338,9 @@ func (l *Log) move(s *segment) error {
 		return errors.Join(fmt.Errorf("making segment %s: %w", s.name, err), f.Close())
 	}
 	l.shelf.mu.Lock()
-	defer l.shelf.mu.Unlock()
 	s.file, s.mem = f, nil
+	l.shelf.mu.Unlock()
+	l.settled(s)
 	return nil
 }
 

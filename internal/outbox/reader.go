@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 )
 
@@ -79,7 +80,11 @@ func (r *Reader) save() error {
 	if acked == r.saved {
 		return nil
 	}
-	if err := r.log.cursors.set(r.name, r.kinds, acked); err != nil {
+	err := r.log.cursors.set(r.name, r.kinds, acked)
+	if errors.Is(err, errNoCursors) {
+		err = r.log.cursors.renew()
+	}
+	if err != nil {
 		return err
 	}
 	r.saved = acked

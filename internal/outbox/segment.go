@@ -72,6 +72,7 @@ type segment struct {
 	fresh     bool        // its name may not be on the disk yet
 	replaces  [][16]byte  // ids of those that it took the place of
 	abandoned bool        // its file may hold more than what is up to end
+	instead   *segment    // while this is in memory: whose file has what was in the page cache, should the agent die
 	guessed   bool        // its header is damaged
 	tried     int         // how often it was looked at for records to put together
 }
