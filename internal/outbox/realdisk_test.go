@@ -120,6 +120,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
+	l.mend() // finds that what is open can't be written
 	l.mend()
 	if err := l.Health(); err != nil {
 		t.Error(err)
