@@ -122,7 +122,9 @@ func TestGroups(t *testing.T) {
 		"port":       func(d *event.Detection) { d.Event.Class, d.Event.Network.Port = event.NetworkConnect, 443 },
 		"other port": func(d *event.Detection) { d.Event.Class, d.Event.Network.Port = event.NetworkConnect, 80 },
 		"exit code":  func(d *event.Detection) { d.Event.Class, d.Event.Exit.Code = event.ProcessExit, 3 },
-		"target":     func(d *event.Detection) { d.Event.Class, d.Event.Privilege.TargetExecutable = event.PrivilegeChange, "x" },
+		"target": func(d *event.Detection) {
+			d.Event.Class, d.Event.Privilege.TargetExecutable = event.PrivilegeChange, "x"
+		},
 	} {
 		got := of(other)
 		if as, known := seen[got]; known {

@@ -41,8 +41,8 @@ func sequences(all []Record) (seqs []uint64) {
 	return seqs
 }
 
-// fill appends numbered records with sequences 1 to n.
-func fill(t *testing.T, l *Log, n int, of func(n int) Record) {
+// filled appends numbered records with sequences 1 to n.
+func filled(t *testing.T, l *Log, n int, of func(n int) Record) {
 	t.Helper()
 	for i := 1; i <= n; i++ {
 		if err := l.Append(of(i)); err != nil {
@@ -83,9 +83,9 @@ func TestInspect(t *testing.T) {
 		}
 		return r
 	}
-	fill(t, l, 60, of)
+	filled(t, l, 60, of)
 	drain(t, l.Reader("fast"))
-	fill(t, l, 40, func(n int) Record { return of(n + 60) })
+	filled(t, l, 40, func(n int) Record { return of(n + 60) })
 	if err := l.Note(ID{}, Loss{Rule: "R", Cause: "ring_full", Count: 7, First: time.Unix(5, 0).UTC(), Last: time.Unix(9, 0).UTC()}); err != nil {
 		t.Fatal(err)
 	}
@@ -142,10 +142,10 @@ func TestRecordsFilter(t *testing.T) {
 		}
 		return r
 	}
-	fill(t, l, 10, of)
+	filled(t, l, 10, of)
 	drain(t, l.Reader("all"))
 	drain(t, l.Reader("gaps"))
-	fill(t, l, 10, func(n int) Record { return of(n + 10) })
+	filled(t, l, 10, func(n int) Record { return of(n + 10) })
 	closeLog(t, l)
 	for _, c := range []struct {
 		name   string
@@ -216,7 +216,7 @@ func TestInspectMerged(t *testing.T) {
 	}
 	// More than the segments that are sealed hold, so that those are put together.
 	n := int(l.segment)/1000*2 + 100
-	fill(t, l, n, of)
+	filled(t, l, n, of)
 	l.Sync()
 	l.mu.Lock()
 	old := l.shelf.all(Low)[0]
@@ -268,7 +268,7 @@ func TestInspectMerged(t *testing.T) {
 func TestInspectGivenUp(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Quota: LeastQuota, Readers: []ReaderConfig{{"a", AllKinds}}}
 	l := open(t, cfg)
-	fill(t, l, 5, func(n int) Record { return numbered(n, Low) })
+	filled(t, l, 5, func(n int) Record { return numbered(n, Low) })
 	s := l.active[Low]
 	lost := make(losses)
 	lost.add(Loss{Sink: "a", Cause: Full, Count: 5})
@@ -286,13 +286,13 @@ func TestInspectGivenUp(t *testing.T) {
 func TestInspectAbandoned(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Quota: LeastQuota, SyncWithin: time.Hour, Readers: []ReaderConfig{{"a", AllKinds}}}
 	l := open(t, cfg)
-	fill(t, l, 3, func(n int) Record { return numbered(n, Low) })
+	filled(t, l, 3, func(n int) Record { return numbered(n, Low) })
 	l.Sync()
-	fill(t, l, 2, func(n int) Record { return numbered(n+3, Low) })
+	filled(t, l, 2, func(n int) Record { return numbered(n+3, Low) })
 	l.mu.Lock()
 	l.abandon(l.active[Low], nil, false)
 	l.mu.Unlock()
-	fill(t, l, 1, func(n int) Record { return numbered(n+5, Low) })
+	filled(t, l, 1, func(n int) Record { return numbered(n+5, Low) })
 	c := inspect(t, cfg.Dir)
 	if c.Records != 6 || len(c.Problems) > 0 || c.Readers[0].Records != 6 || c.Files[0].Records != 3 || c.Files[1].Records != 3 {
 		t.Errorf("got %+v", c)

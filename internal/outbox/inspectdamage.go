@@ -86,7 +86,8 @@ func (e *examiner) skipped(to int, missing uint64) {
 // finish tells of what is behind the last good record, and of what is not.
 func (e *examiner) finish() {
 	rest := make([]byte, max(e.s.size-segmentHead-int64(e.end), 0))
-	rest = rest[:e.s.read(rest, segmentHead+int64(e.end))]
+	n, _ := e.s.read(rest, segmentHead+int64(e.end))
+	rest = rest[:n]
 	torn := len(bytes.TrimRight(rest, "\x00"))
 	e.data = append(e.data[:e.end], rest...)
 	behind := min(e.end+aligned(torn), len(e.data))

@@ -66,7 +66,7 @@ func TestInspectDamage(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := Config{Dir: t.TempDir(), Quota: LeastQuota, Readers: []ReaderConfig{{"a", AllKinds}}}
 			l := open(t, cfg)
-			fill(t, l, 10, func(n int) Record {
+			filled(t, l, 10, func(n int) Record {
 				r := numbered(n, High)
 				r.JSON, r.Text = []byte(`{"number":1}`), []byte("12345")
 				return r
@@ -128,7 +128,7 @@ func TestInspectDamage(t *testing.T) {
 func TestInspectDamagedMerged(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Quota: LeastQuota, Readers: []ReaderConfig{{"a", AllKinds}}}
 	l := open(t, cfg)
-	fill(t, l, 600, func(n int) Record {
+	filled(t, l, 600, func(n int) Record {
 		r := numbered(n, Low)
 		r.Rule, r.Group, r.JSON = "R", uint64(n%3+1), []byte(strings.Repeat("x", 500))
 		return r
@@ -181,7 +181,7 @@ func TestInspectDamagedBooks(t *testing.T) {
 			cfg := Config{Dir: t.TempDir(), Quota: LeastQuota, Readers: []ReaderConfig{{"a", AllKinds}, {"b", AllKinds}}}
 			l := open(t, cfg)
 			for n := range 2 {
-				fill(t, l, 2, func(n int) Record { return numbered(n, High) })
+				filled(t, l, 2, func(n int) Record { return numbered(n, High) })
 				drain(t, l.Reader("a"))
 				if n == 0 {
 					drain(t, l.Reader("b"))
@@ -220,7 +220,7 @@ func TestInspectDamagedBooks(t *testing.T) {
 func TestInspectMissingBooks(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Quota: LeastQuota, Readers: []ReaderConfig{{"a", AllKinds}}}
 	l := open(t, cfg)
-	fill(t, l, 3, func(n int) Record { return numbered(n, High) })
+	filled(t, l, 3, func(n int) Record { return numbered(n, High) })
 	made := l.active[High].name
 	closeLog(t, l)
 	for _, name := range []string{cursorsFile, ledgerFile} {
@@ -247,7 +247,7 @@ func TestInspectAbsent(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Quota: LeastQuota, Readers: []ReaderConfig{{"a", AllKinds}}}
 	l := open(t, cfg)
 	for n := range 3 {
-		fill(t, l, 2+n, func(n int) Record { return numbered(n, High) })
+		filled(t, l, 2+n, func(n int) Record { return numbered(n, High) })
 		l.mu.Lock()
 		l.seal(l.active[High])
 		l.mu.Unlock()
@@ -300,7 +300,7 @@ func TestInspectZeroedLedger(t *testing.T) {
 func TestLookAtWhatIsBeingMade(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Quota: LeastQuota}
 	l := open(t, cfg)
-	fill(t, l, 2, func(n int) Record { return numbered(n, Low) })
+	filled(t, l, 2, func(n int) Record { return numbered(n, Low) })
 	path := filepath.Join(cfg.Dir, segmentName(High, 1, 9))
 	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
 		t.Fatal(err)
@@ -326,7 +326,7 @@ func TestLookAtWhatIsBeingMade(t *testing.T) {
 func TestUnseen(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Quota: LeastQuota}
 	l := open(t, cfg)
-	fill(t, l, 2, func(n int) Record { return numbered(n, Low) })
+	filled(t, l, 2, func(n int) Record { return numbered(n, Low) })
 	v, err := look(cfg.Dir)
 	if err != nil {
 		t.Fatal(err)

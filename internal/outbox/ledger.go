@@ -115,6 +115,7 @@ type ledger struct {
 	disk    disk // nil: there is none
 	file    file // nil: it could not be opened or made
 	writes  uint64
+	stale   bool // writing to file failed
 	unsaved bool // what is in memory may not be on the disk
 	losses  losses
 	given   []string
@@ -168,7 +169,7 @@ func (g *ledger) create() error {
 	if f != nil {
 		err = errors.Join(err, f.Close())
 	}
-	g.file = nil
+	g.file, g.stale = nil, false
 	return err
 }
 
@@ -207,7 +208,9 @@ func (g *ledger) read() error {
 		return err
 	}
 	for _, l := range b.Losses {
-		g.losses.add(*l)
+		if l != nil {
+			g.losses.add(*l)
+		}
 	}
 	g.writes, g.given = writes, append(b.Given, g.given...)
 	for id, n := range b.Missing {
@@ -228,6 +231,12 @@ func (g *ledger) write() error {
 	if g.file == nil {
 		if err := g.attach(); err != nil {
 			return err
+		}
+	}
+	if g.stale { // it may have been opened for reading only
+		if f, err := g.disk.Open(ledgerFile); err == nil {
+			_ = g.file.Close() // what it says of writing is known
+			g.file, g.stale = f, false
 		}
 	}
 	if len(g.given) > mostGiven {
@@ -252,6 +261,7 @@ func (g *ledger) write() error {
 	le.PutUint64(data[8:], writes)
 	le.PutUint32(data[16:], crc32.Update(crc32.Checksum(data[:16], castagnoli), castagnoli, document))
 	if err := writeAll(g.file, append(data, document...), int64(writes%2)*ledgerCopy); err != nil {
+		g.stale = true
 		return err
 	}
 	if err := g.file.Sync(); err != nil {

@@ -101,8 +101,8 @@ func (l *Log) missing(s *segment, good int) {
 	if s.merged {
 		want = s.records
 	}
-	if s.next == 0 || uint64(good) >= want {
-		return
+	if s.next == 0 || uint64(good) >= want || want > mostRecords {
+		return // the last: numbers jumped behind it, see Log.jump
 	}
 	n, err := l.ledger.lacks(s.id, want-uint64(good), time.Now())
 	if n > 0 {

@@ -76,10 +76,26 @@ func (l *Log) load() error {
 	if err = errors.Join(err, l.settle()); err == nil && !l.unread {
 		l.forget()
 	}
+	if l.unread || segmentsErr != nil {
+		l.jump()
+	}
 	for _, c := range l.cursors.places {
 		l.nextSeq = max(l.nextSeq, c.acked+1) // what it has may not have been on the disk
 	}
 	return errors.Join(err, l.openReaders(known))
+}
+
+// jump numbers what comes higher than anything that there may be and could not be read, since it may be another time.
+func (l *Log) jump() {
+	far := uint64(max(time.Now().UnixMicro(), 1))
+	l.nextSeq = max(l.nextSeq, far)
+	for tier := range l.nextIndex {
+		l.nextIndex[tier].Store(max(l.nextIndex[tier].Load(), far))
+		if s := l.active[tier]; s != nil {
+			s.sealed = true
+			l.active[tier] = nil
+		}
+	}
 }
 
 // settle has all that is there outlive a power failure: who wrote it may have died before.
@@ -155,7 +171,7 @@ func (l *Log) openSegments() (found [tiers][]*segment, err error) {
 // resume finds the end of the last segment of a tier, and goes on with it, unless something is behind its last record: that
 // is of an agent that died, or a disk that did not keep it, and stays.
 func (l *Log) resume(s *segment) {
-	data := s.load()
+	data, all := s.loadAll()
 	last, good := s.first-1, 0
 	s.lastSeq = s.firstSeq - 1
 	end := 0
@@ -186,7 +202,10 @@ func (l *Log) resume(s *segment) {
 	if torn > 0 {
 		l.log.Warn("a record was torn when an agent died, it is cut off", "segment", s.name, "bytes", torn)
 	}
-	if torn > 0 || s.guessed {
+	if !all {
+		l.unread = true // its end may be behind what is not given
+	}
+	if torn > 0 || s.guessed || !all {
 		s.sealed = true
 		return
 	}
@@ -319,8 +338,9 @@ func (l *Log) move(s *segment) error {
 		return errors.Join(fmt.Errorf("making segment %s: %w", s.name, err), f.Close())
 	}
 	l.shelf.mu.Lock()
-	defer l.shelf.mu.Unlock()
 	s.file, s.mem = f, nil
+	l.shelf.mu.Unlock()
+	l.settled(s)
 	return nil
 }
 

@@ -257,10 +257,21 @@ func (l *Log) abandon(s *segment, more []byte, inMemory bool) *segment {
 		fresh.sealed = true
 	}
 	if h.index == s.first { // nothing of it counts
+		l.shelf.take(s, func() bool { return true })
 		fresh.replaces = append(s.replaces, s.id)
-		l.drop(s)
+		if fresh.instead = s; fresh.file != nil {
+			l.settled(fresh)
+		}
 	}
 	return fresh
+}
+
+// settled removes the file that a segment took the place of, now that it has one of its own.
+func (l *Log) settled(s *segment) {
+	if s.instead != nil {
+		l.discard(s.instead)
+		s.instead = nil
+	}
 }
 
 // diskFailed notes that the disk does not do what it should.

@@ -21,10 +21,12 @@ func numbered(n int, tier Tier) Record {
 	}
 }
 
-func open(t *testing.T, cfg Config) *Log {
+var discard = slog.New(slog.DiscardHandler)
+
+func open(t testing.TB, cfg Config) *Log {
 	t.Helper()
 	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+		cfg.Log = discard
 	}
 	l, err := Open(cfg)
 	if err != nil {
@@ -33,7 +35,7 @@ func open(t *testing.T, cfg Config) *Log {
 	return l
 }
 
-func closeLog(t *testing.T, l *Log) {
+func closeLog(t testing.TB, l *Log) {
 	t.Helper()
 	if err := errors.Join(l.Close(), l.Release()); err != nil {
 		t.Fatal(err)
@@ -41,7 +43,7 @@ func closeLog(t *testing.T, l *Log) {
 }
 
 // drain reads what is there without waiting, and acknowledges it.
-func drain(t *testing.T, r *Reader) (all []Record) {
+func drain(t testing.TB, r *Reader) (all []Record) {
 	t.Helper()
 	for {
 		batch := r.fill()

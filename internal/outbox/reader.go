@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 )
 
@@ -81,19 +82,35 @@ func (r *Reader) save() error {
 	if acked == r.saved {
 		return nil
 	}
-	if err := r.log.cursors.set(r.name, r.kinds, acked); err != nil {
+	err := r.log.cursors.set(r.name, r.kinds, acked)
+	if errors.Is(err, errNoCursors) {
+		err = r.log.cursors.renew()
+	}
+	if err != nil {
 		return err
 	}
 	r.saved = acked
 	return nil
 }
 
+// mostRecords is how many a segment can hold.
+const mostRecords = mostSegment / recordHead
+
 // Lag is how many records it has not gone past; those that it has been given and not acknowledged are not among them. Anybody may ask.
 func (r *Reader) Lag() (n uint64) {
-	for tier := range r.at {
-		end, at := r.log.nextIndex[tier].Load(), r.at[tier].index.Load()
-		if end > at {
-			n += end - at
+	h := r.log.shelf
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for tier, all := range h.tiers {
+		at := r.at[tier].index.Load()
+		for i, s := range all {
+			end := r.log.nextIndex[tier].Load()
+			if i+1 < len(all) {
+				end = all[i+1].first
+			}
+			if from := max(at, s.first); from < end && end-from <= mostRecords { // else numbers jumped, see Log.jump
+				n += end - from
+			}
 		}
 	}
 	return n
@@ -252,6 +269,7 @@ func (p *place) look(n int, end int64) []byte {
 	}
 	p.window = p.window[:want]
 	p.base = p.off
-	p.window = p.window[:p.segment.read(p.window, p.off)]
+	got, _ := p.segment.read(p.window, p.off)
+	p.window = p.window[:got]
 	return p.window[:min(n, len(p.window))]
 }

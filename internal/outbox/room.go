@@ -80,6 +80,7 @@ func (l *Log) drop(s *segment) {
 
 // discard closes a segment that nobody has any more, and removes its file.
 func (l *Log) discard(s *segment) {
+	l.settled(s)
 	l.syncer.remove(s)
 	if l.active[s.tier] == s {
 		l.active[s.tier] = nil

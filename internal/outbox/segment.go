@@ -72,6 +72,7 @@ type segment struct {
 	fresh     bool        // its name may not be on the disk yet
 	replaces  [][16]byte  // ids of those that it took the place of
 	abandoned bool        // its file may hold more than what is up to end
+	instead   *segment    // while this is in memory: whose file has what was in the page cache, should the agent die
 	guessed   bool        // its header is damaged
 	tried     int         // how often it was looked at for records to put together
 }
@@ -244,29 +245,37 @@ func writeAll(f file, data []byte, at int64) error {
 
 // load reads all records. What the disk does not give is zero.
 func (s *segment) load() []byte {
+	data, _ := s.loadAll()
+	return data
+}
+
+// loadAll is load, and says whether the disk gives all.
+func (s *segment) loadAll() (_ []byte, all bool) {
 	data := make([]byte, max(s.end.Load()-segmentHead, 0))
-	return data[:s.read(data, segmentHead)]
+	n, all := s.read(data, segmentHead)
+	return data[:n], all
 }
 
 // blockBytes is what a disk that has a bad spot does not give.
 const blockBytes = 4096
 
-// read fills p with what is at off, as far as there is anything. What the disk does not give is zero, and so is damaged.
-func (s *segment) read(p []byte, off int64) int {
+// read fills p with what is at off, as far as there is anything. What the disk does not give is zero, and so is damaged; then
+// all is false.
+func (s *segment) read(p []byte, off int64) (n int, all bool) {
 	n, err := s.ReadAt(p, off)
 	if err == nil || errors.Is(err, io.EOF) {
-		return n
+		return n, true
 	}
 	for at := 0; at < len(p); {
 		block := p[at:min(len(p), at+blockBytes-int((off+int64(at))%blockBytes))]
 		if n, err := s.ReadAt(block, off+int64(at)); errors.Is(err, io.EOF) {
-			return at + n
+			return at + n, false
 		} else if err != nil {
 			clear(block)
 		}
 		at += len(block)
 	}
-	return len(p)
+	return len(p), false
 }
 
 // close lets go of the file.
