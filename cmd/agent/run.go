@@ -24,7 +24,9 @@ var errInterrupted = errors.New("stopped by a second signal: what was not delive
 
 const runLong = `Watch this host in the foreground. Each event that a rule matches is printed to
 standard output as one line; the log goes to standard error. Where records of
-events were lost, a gap record says so in their place.
+events were lost, a gap record says so in their place. --file, --syslog and
+--journald send all records elsewhere as well, each at its own pace: what is not
+delivered yet waits in the outbox below the state directory, and outlives the agent.
 
 The rules directory is watched: save, add, remove or rename a rule file, and the
 change is live at once. An edit that makes no event, such as one of the target of
@@ -36,9 +38,9 @@ Rules that have a state, see "bittern state", are disabled or clipped from the s
 as soon as the state is set.
 
 The first SIGINT or SIGTERM stops the agent after all that the kernel has handed
-over is printed; the second one ends it at once. An agent that is killed leaves the
-kernel at work: the next one takes over without a gap and prints what happened in
-between. With --keep a stop does the same; "bittern unload" ends it for good.
+over is delivered, or is in the outbox; the second one ends it at once. SIGUSR1 has
+the file of --file opened anew. An agent that is killed leaves the kernel at work:
+the next one takes over without a gap and tells what happened in between. With --keep a stop does the same; "bittern unload" ends it for good.
 
 It needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, with
 CAP_NET_ADMIN for events of the network; and Linux 5.10 or later with BTF.

@@ -68,7 +68,7 @@ byte noted[AGENTS], reported[AGENTS]; /* books: of "lost", what is about to be r
 
 byte journal[AGENTS]; /* the last epoch whose versions it knows; 0: there is no journal */
 
-/* The output: what is written is in it for good. */
+/* The outbox: what is written is in it for good. */
 byte out; /* events */
 byte gaps[AGENTS]; /* ids of gap records: a bit for each total */
 byte gap_sum[AGENTS]; /* what they say was lost */
@@ -240,7 +240,7 @@ proctype Agent(byte me)
 	byte old; /* instances of agents that are gone */
 	byte to_read, drained; /* of these */
 	byte from, next, hand; /* the ring that is read, the position in it, and the record in hand */
-	byte before, before_gaps[AGENTS]; /* what was in the output when it began */
+	byte before, before_gaps[AGENTS]; /* what was in the outbox when it began */
 	byte g, total; /* the loss that is being reported */
 
 end:	do
