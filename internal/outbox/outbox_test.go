@@ -90,20 +90,3 @@ func TestRecordsComeInOrder(t *testing.T) {
 	}
 	closeLog(t, l)
 }
-
-func BenchmarkAppend(b *testing.B) {
-	l, err := Open(Config{Dir: b.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	r := numbered(1, High)
-	r.JSON = make([]byte, 1500)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := l.Append(r); err != nil {
-			b.Fatal(err)
-		}
-	}
-	_ = l.Close()
-	_ = l.Release()
-}
