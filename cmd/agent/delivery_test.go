@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +12,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bittern/internal/require"
 )
 
 // numbers are those of the executions that JSON lines tell of, and how often.
@@ -205,4 +211,61 @@ func TestOutboxFull(t *testing.T) {
 		t.Errorf("standard output tells of %d executions and gaps of %d, want %d together", len(told), lost, executions)
 	}
 	t.Logf("%d told, %d lost, in %d gaps", len(told), lost, len(gaps))
+}
+
+// TestDiskFull fills the disk of an agent's state: it goes on detecting and says so, and once there is room again all is on the disk
+// and outlives the agent.
+func TestDiskFull(t *testing.T) {
+	require.Root(t)
+	cg, dir, state := newCgroup(t), t.TempDir(), t.TempDir()
+	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=8m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(state, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	write(t, filepath.Join(dir, "numbered.yml"), numberedRule("FULL", 1))
+	args := []string{"--rules", dir, "--cgroup", cg.path, "--state", state, "--outbox-bytes", "8388608", "--output", "json", "--metrics", "127.0.0.1:0"}
+	p := start(t, args...)
+	address := p.logged(t, "telling metrics and health")["address"].(string)
+	cg.execute(t, 0)
+	filler := filepath.Join(state, "filler")
+	if err := os.WriteFile(filler, make([]byte, 8<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+	const executions = 200 // more than is left of a segment
+	for n := 1; n < executions; n++ {
+		cg.execute(t, n, strings.Repeat("x", 1000))
+	}
+	p.logged(t, "the disk has failed, records are in memory only until it works")
+	p.out.wait(t, "the last execution", func(line string) bool { return strings.Contains(line, "numbered-199 ") })
+	if code, body := answer(t, address, "/healthz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "outbox: ") || !strings.Contains(body, "no space left on device") {
+		t.Errorf("health says %d %q", code, body)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	p.logged(t, "the disk works again, all records are on it")
+	if code, body := answer(t, address, "/healthz"); code != http.StatusOK {
+		t.Errorf("health says %d %q", code, body)
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.end(t)
+	first, _, _ := p.out.snapshot()
+	file := filepath.Join(t.TempDir(), "records.jsonl")
+	next := start(t, append(args, "--file", file)...)
+	_, second := next.stop(t, syscall.SIGTERM)
+	found := numbers(t, append(first, second...))
+	if len(found) != executions {
+		t.Errorf("%d executions were told of, want %d", len(found), executions)
+	}
+	for n, count := range found {
+		if count != 1 {
+			t.Errorf("execution %s was told %d times", n, count)
+		}
+	}
 }
