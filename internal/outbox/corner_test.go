@@ -273,3 +273,34 @@ func TestEndWithRecordsInMemory(t *testing.T) {
 		wantRecords(t, l.Reader("a"), 5-int(lost))
 	}
 }
+
+// What a reader has of a segment that is given up is not lost to it.
+func TestGivenUpInTheMiddle(t *testing.T) {
+	_, _, l := simulated(t, 60)
+	reader := l.Reader("a")
+	have := len(reader.fill())
+	if err := reader.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.reclaim()
+	for l.evictOne(Low, false) {
+	}
+	l.mu.Unlock()
+	rest := len(drain(t, reader))
+	wantLost(t, l, uint64(60-have-rest))
+}
+
+// What a reader was given, it is not given again from where it went when the disk failed.
+func TestInHandWhenTheDiskFails(t *testing.T) {
+	_, disk, l := simulated(t, 5)
+	fill(l, 5, Low, 0)
+	reader := l.Reader("a")
+	if n := len(reader.fill()); n != 10 {
+		t.Fatalf("%d records, want 10", n)
+	}
+	disk.failSync = unix.EIO
+	l.Sync()
+	fill(l, 1, Low, 0)
+	wantRecords(t, reader, 1)
+}

@@ -70,6 +70,8 @@ func (d *simDisk) powerFail() {
 }
 
 func (d *simDisk) works() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.failWrite, d.failSync, d.failCreate, d.failRead, d.readOnly = nil, nil, nil, nil, false
 	d.left = -1
 }

@@ -116,7 +116,9 @@ func TestBackground(t *testing.T) {
 		if n := len(l.syncer.pending); n != 0 {
 			t.Errorf("%d segments are not on the disk", n)
 		}
+		disk.mu.Lock()
 		disk.failWrite = unix.EIO
+		disk.mu.Unlock()
 		fill(l, 1, High, 0)
 		if l.Health() == nil {
 			t.Error("all is well on a disk that fails")
