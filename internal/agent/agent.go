@@ -267,7 +267,7 @@ func (a *Agent) startReading(catalogue *attack.Catalogue, host *event.Host) (err
 	a.others.Go(func() {
 		ticker := time.NewTicker(lossPoll)
 		defer ticker.Stop()
-		a.fail(a.gaps.run(ticker.C, a.quit))
+		a.fail(a.gaps.run(ticker.C, reader.CaughtUp(), a.quit))
 	})
 	return nil
 }

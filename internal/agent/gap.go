@@ -38,14 +38,17 @@ func newGapReporter(losses func() ([]loss, error), done func() error, out record
 	return &gapReporter{losses: losses, done: done, sink: out, before: before, host: host, log: log, now: now, looked: now()}
 }
 
-// run polls at each tick until quit is closed. That the counters can't be read is
-// an error: loss must never be silent.
-func (g *gapReporter) run(ticks <-chan time.Time, quit <-chan struct{}) error {
+// run polls at each tick until quit is closed, and once when what agents before us have left was read: what they hold in the
+// kernel goes then, or agents that die again and again, each within a tick, would pile it up. That the counters can't be read is an error: loss
+// must never be silent.
+func (g *gapReporter) run(ticks <-chan time.Time, caughtUp, quit <-chan struct{}) error {
 	for {
 		select {
 		case <-quit:
 			return nil
 		case <-ticks:
+		case <-caughtUp:
+			caughtUp = nil
 		}
 		if err := g.poll(); err != nil {
 			return err

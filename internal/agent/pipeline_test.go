@@ -197,10 +197,18 @@ func TestGaps(t *testing.T) {
 	if last := out.all[len(out.all)-1].(*event.Gap); last.Count != 4 {
 		t.Errorf("count %d, want 4", last.Count)
 	}
+	// It is polled when the last agents' records have been read, without a tick.
+	caughtUp, quit := make(chan struct{}), make(chan struct{})
+	close(caughtUp)
+	polled := done
+	g.done = func() error { done++; close(quit); return nil }
+	if err := g.run(nil, caughtUp, quit); err != nil || done != polled+1 {
+		t.Errorf("polled %d times, %v", done-polled, err)
+	}
 	failure = errors.New("no counters")
 	ticks := make(chan time.Time, 1)
 	ticks <- now
-	if err := g.run(ticks, nil); !errors.Is(err, failure) {
+	if err := g.run(ticks, nil, nil); !errors.Is(err, failure) {
 		t.Errorf("got %v", err)
 	}
 }

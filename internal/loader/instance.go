@@ -55,6 +55,7 @@ type Instance struct {
 	ring     *ring
 	versions *versions
 	drained  atomic.Bool // its matches have been read; for agents that are gone
+	settled  atomic.Bool // its losses have been looked at after that
 	records  recordForm
 }
 

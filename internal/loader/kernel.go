@@ -195,7 +195,7 @@ func (k *Kernel) watchCgroup(path string) error {
 func (k *Kernel) Reader() *Reader {
 	k.inheriting.Lock()
 	defer k.inheriting.Unlock()
-	return &Reader{own: k.own, inherited: slices.Clone(k.inherited), decoder: decoder{bootTime: bootTime}}
+	return &Reader{own: k.own, inherited: slices.Clone(k.inherited), decoder: decoder{bootTime: bootTime}, caughtUp: make(chan struct{})}
 }
 
 // Stop detaches the hooks and ends the reader, which still gets what is in the ring.

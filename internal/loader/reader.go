@@ -32,7 +32,12 @@ type Reader struct {
 	inherited []*Instance // oldest first; read before our own
 	decoder   decoder
 	idle      atomic.Bool
+	caughtUp  chan struct{} // closed when all that agents before us have left was read
+	told      bool          // it is
 }
+
+// CaughtUp is closed when all that the agents before us have left has been read, and given back.
+func (r *Reader) CaughtUp() <-chan struct{} { return r.caughtUp }
 
 // Release gives the last match back to the kernel: the caller is done with it, and no agent after us
 // will read it again.
@@ -64,6 +69,10 @@ func (r *Reader) Next() (Match, error) {
 		// No program writes to it any more.
 		r.inherited = r.inherited[1:]
 		old.drained.Store(true)
+	}
+	if !r.told {
+		r.told = true
+		close(r.caughtUp)
 	}
 	closed := false
 	for {

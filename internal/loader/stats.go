@@ -96,6 +96,7 @@ func (k *Kernel) Losses() ([]Loss, error) {
 		}
 	}
 	for _, i := range append(k.predecessors(), k.own) {
+		i.settled.Store(i.drained.Load()) // first: what is read later may be lost
 		add(i, event.ClassUnknown, Undecodable, i.books.load(bookUndecodable))
 		for _, class := range event.Classes() {
 			if !i.knows(class) {

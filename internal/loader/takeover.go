@@ -187,14 +187,14 @@ func (k *Kernel) predecessors() []*Instance {
 	return slices.Clone(k.inherited)
 }
 
-// Dispose throws away what agents before us have left and the reader has read to the end. Their
-// losses must have been reported.
+// Dispose throws away what agents before us have left and the reader had read to the end when Losses was called last. What that
+// returned must have been reported.
 func (k *Kernel) Dispose() error {
 	k.inheriting.Lock()
 	defer k.inheriting.Unlock()
 	var errs []error
 	k.inherited = slices.DeleteFunc(k.inherited, func(i *Instance) bool {
-		if !i.drained.Load() {
+		if !i.settled.Load() {
 			return false
 		}
 		errs = append(errs, i.remove())
