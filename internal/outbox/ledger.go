@@ -8,105 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"io/fs"
 	"slices"
 	"sync"
 	"time"
-)
-
-// Cause says why records were lost.
-type Cause string
-
-// The causes in the outbox. Others come from before it.
-const (
-	Full    Cause = "outbox_full"    // there was no room within the quota
-	NoDisk  Cause = "outbox_no_disk" // the disk failed, and there was no room in memory
-	Damaged Cause = "outbox_damaged" // the disk did not keep what was written
-)
-
-// Loss is how many records of a rule were lost to a sink for a cause, ever.
-type Loss struct {
-	Sink  string    `json:"sink,omitempty"`  // "": to all
-	Rule  string    `json:"rule,omitempty"`  // "": that is not known, or it was of none
-	Class string    `json:"class,omitempty"` // of event; "": any
-	Cause Cause     `json:"cause"`
-	Count uint64    `json:"count"`
-	First time.Time `json:"first"` // of what was lost; zero: not known
-	Last  time.Time `json:"last"`
-	// Told is how many of Count records of gaps tell of, or are about to.
-	Told uint64 `json:"told"`
-	// Sure is how many of Told are told of for sure.
-	Sure uint64 `json:"sure"`
-}
-
-type lossKey struct {
-	sink, rule, class string
-	cause             Cause
-}
-
-func (l *Loss) key() lossKey { return lossKey{l.Sink, l.Rule, l.Class, l.Cause} }
-
-// what is the same in the file.
-func (l *Loss) what() string { return fmt.Sprintf("%s/%s/%s/%s", l.Cause, l.Sink, l.Rule, l.Class) }
-
-// losses are losses, each key once.
-type losses map[lossKey]*Loss
-
-func (all *losses) add(l Loss) {
-	if *all == nil {
-		*all = make(losses)
-	}
-	to := (*all)[l.key()]
-	if to == nil {
-		(*all)[l.key()] = &l
-		return
-	}
-	to.Count += l.Count
-	to.Told += l.Told
-	to.Sure += l.Sure
-	if to.First.IsZero() || !l.First.IsZero() && l.First.Before(to.First) {
-		to.First = l.First
-	}
-	if l.Last.After(to.Last) {
-		to.Last = l.Last
-	}
-}
-
-// sum is the number of all that was lost, whoever lost it.
-func (all losses) sum() (n uint64) {
-	for _, l := range all {
-		n += l.Count
-	}
-	return n
-}
-
-// book is what the ledger holds.
-type book struct {
-	Losses []*Loss `json:"losses"`
-	// Given are ids of segments that were given up, and counted. If one of them is still there, it is to be removed.
-	Given []string `json:"given,omitempty"`
-	// Missing is how many records of a segment can't be read, and were counted, by its id.
-	Missing map[string]uint64 `json:"missing,omitempty"`
-	// Noted is the id of the last loss of each kind that was counted from outside.
-	Noted map[string]string `json:"noted,omitempty"`
-}
-
-// The ledger's file has two copies of the book, each of ledgerCopy bytes. The older one is overwritten, so that there is always a
-// good one, and there is always room, on a full disk too:
-//
-//	 0  magic       4   "BTL" and the format
-//	 4  length      4   of the document
-//	 8  writes      8   how often the book was written
-//	16  CRC         4   CRC32C of what comes before, and of the document
-//	20  document        JSON
-const (
-	ledgerFile  = "ledger"
-	ledgerMagic = "BTL\x01"
-	ledgerHead  = 20
-	ledgerCopy  = 512 << 10
-	// mostGiven bounds how many segments are remembered. One that can't be removed is tried again once, at the next start.
-	mostGiven = 256
 )
 
 // ledger counts what was lost, for ever.
@@ -171,35 +76,6 @@ func (g *ledger) create() error {
 	}
 	g.file, g.stale = nil, false
 	return err
-}
-
-// readBook returns the newer good copy. The file may be another process's.
-func readBook(f file) (b book, writes uint64, err error) {
-	part := make([]byte, ledgerCopy)
-	for at := range int64(2) {
-		n, readErr := f.ReadAt(part[:cap(part)], at*ledgerCopy)
-		if readErr != nil && !errors.Is(readErr, io.EOF) {
-			err = errors.Join(err, readErr)
-			continue
-		}
-		if part = part[:n]; n < ledgerHead {
-			continue
-		}
-		le := binary.LittleEndian
-		length, count := int(le.Uint32(part[4:])), le.Uint64(part[8:])
-		if string(part[:4]) != ledgerMagic || length > len(part)-ledgerHead || count <= writes ||
-			le.Uint32(part[16:]) != crc32.Update(crc32.Checksum(part[:16], castagnoli), castagnoli, part[ledgerHead:ledgerHead+length]) {
-			continue
-		}
-		var read book
-		if json.Unmarshal(part[ledgerHead:ledgerHead+length], &read) == nil {
-			b, writes = read, count
-		}
-	}
-	if writes == 0 {
-		return book{}, 0, fmt.Errorf("reading the ledger of losses: %w", cmp.Or(err, errDamaged))
-	}
-	return b, writes, nil
 }
 
 func (g *ledger) read() error {
