@@ -78,6 +78,9 @@ func fill(l *Log, n int, tier Tier, group uint64) {
 
 // Wherever an agent dies, or a machine, what was there is read once or counted once.
 func TestDeathAtEachOperation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long, and there is only one goroutine in it")
+	}
 	t.Parallel()
 	for _, c := range crashes {
 		for _, power := range []bool{false, true} {
