@@ -118,6 +118,9 @@ func (l *Log) Sync() {
 	}
 }
 
+// mostKept is how many bytes stay allocated for records that are to be synced, of each segment that is appended to.
+const mostKept = 1 << 20
+
 // synced notes that a segment is on the disk up to an offset.
 func (l *Log) synced(s *segment, upTo int64) {
 	s.fresh = false
@@ -126,7 +129,7 @@ func (l *Log) synced(s *segment, upTo int64) {
 	if left > 0 {
 		return
 	}
-	if cap(s.unsynced) > 64<<10 {
+	if cap(s.unsynced) > mostKept {
 		s.unsynced = nil
 	}
 	l.syncer.remove(s)
