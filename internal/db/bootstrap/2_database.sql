@@ -30,10 +30,12 @@ BEGIN
 		  AND (p.proname ~ '^lo_' OR p.proname IN ('loread', 'lowrite')         -- large objects fill the disk
 		    OR p.proname ~ '^pg_(try_)?advisory_'                               -- holds the lock of migrations
 		    OR p.proname IN ('pg_notify', 'pg_sleep', 'pg_sleep_for', 'pg_sleep_until', 'pg_export_snapshot')
+		    OR p.proname IN ('pg_logical_emit_message', 'pg_log_standby_snapshot') -- writes to the WAL as much as it likes
+		    OR p.proname ~ 'replication_slot|_logical_slot_|replication_origin'
 		    OR p.proname IN ('pg_cancel_backend', 'pg_terminate_backend')       -- a host has no need to; superusers and pg_signal_backend do
 		    OR p.proname IN ('query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema', 'cursor_to_xml', 'cursor_to_xmlschema',
 		                     'table_to_xml', 'schema_to_xml', 'database_to_xml', 'database_to_xmlschema', 'database_to_xml_and_xmlschema',
-		                     'schema_to_xmlschema', 'schema_to_xml_and_xmlschema', 'table_to_xmlschema', 'table_to_xml_and_xmlschema')
+		                     'schema_to_xmlschema', 'schema_to_xml_and_xmlschema', 'table_to_xmlschema', 'table_to_xml_and_xmlschema', 'ts_stat')
 		    OR p.proname IN ('pg_control_system', 'pg_walfile_name', 'pg_current_wal_lsn')
 		    OR p.proname IN ('currtid2', 'txid_current', 'pg_current_xact_id', 'pg_stat_clear_snapshot', 'pg_stat_force_next_flush'))
 	LOOP

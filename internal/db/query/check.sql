@@ -19,7 +19,7 @@ FROM pg_catalog.pg_language l WHERE l.lanpltrusted AND pg_catalog.has_language_p
 UNION ALL
 SELECT 'error', 'hosts may call built-in function ' || p.oid::pg_catalog.regprocedure, 'run bittern db migrate as a superuser'
 FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
-	AND (p.proname ~ '^lo_' OR p.proname ~ '^pg_(try_)?advisory_' OR p.proname IN ('loread', 'lowrite', 'pg_notify', 'pg_read_file', 'pg_ls_dir'))
+	AND (p.proname ~ '^lo_' OR p.proname ~ '^pg_(try_)?advisory_' OR p.proname IN ('loread', 'lowrite', 'pg_notify', 'pg_logical_emit_message', 'pg_read_file', 'pg_ls_dir'))
 	AND pg_catalog.has_function_privilege('fleet_agent', p.oid, 'EXECUTE')
 UNION ALL
 SELECT 'error', 'hosts have ' || p || ' on database ' || current_database(), 'run bittern db migrate as a superuser'
