@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 
 	"bittern/internal/db"
 	"bittern/internal/db/pgtest"
+	"bittern/internal/require"
 )
 
 func migrated(ctx context.Context, conn *pgx.Conn) error {
@@ -103,3 +105,7 @@ func row(t testing.TB, conn *pgx.Conn, sql string, args ...any) map[string]any {
 	}
 	return v
 }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func programs(t testing.TB) string { return require.DB(t) }

@@ -24,9 +24,6 @@ type Maintained struct {
 	Transactions int64    `json:"transactions_ended"` // of hosts, that were left open
 }
 
-// A host has no reason to have a transaction open for longer. What it holds would hold up everybody's vacuum, and us.
-const openWithin = "2 minutes"
-
 // Maintain makes partitions ahead, removes what is older than it is to be kept, and ends transactions that hosts have left open. It
 // is to be run each day, as fleet_maint or a superuser, by a connection of its own: not through PgBouncer. Run
 // again after a failure it goes on where it was.
@@ -44,7 +41,7 @@ func Maintain(ctx context.Context, conn *pgx.Conn) (done Maintained, err error) 
 			err = errors.Join(err, fmt.Errorf("giving back the lock of maintenance: %w", unlock))
 		}
 	}()
-	if err := conn.QueryRow(ctx, mustRead("query/end_open.sql"), openWithin).Scan(&done.Transactions); err != nil {
+	if err := conn.QueryRow(ctx, mustRead("query/end_open.sql")).Scan(&done.Transactions); err != nil {
 		return done, fmt.Errorf("ending what hosts have left open: %w", err)
 	}
 	if _, err := conn.Exec(ctx, "SET search_path = pg_catalog, pg_temp; SET lock_timeout = '"+lockWithin+"'; SET ROLE fleet_owner"); err != nil {

@@ -14,6 +14,7 @@ CREATE TABLE fleet.settings (
 	detection_days      integer NOT NULL DEFAULT 90 CHECK (detection_days > 0),
 	late_days           integer NOT NULL DEFAULT 90 CHECK (late_days > 0),
 	dead_letter_days    integer NOT NULL DEFAULT 30 CHECK (dead_letter_days > 0),
+	open_s              integer NOT NULL DEFAULT 120 CHECK (open_s >= 0), -- that hosts may leave a transaction open; see maintenance
 	days_ahead          integer NOT NULL DEFAULT 7 CHECK (days_ahead BETWEEN 2 AND 366)
 );
 INSERT INTO fleet.settings DEFAULT VALUES;

@@ -229,7 +229,7 @@ type logBuffer struct {
 	lines bytes.Buffer
 }
 
-const logBytes = 256 << 10
+const logBytes = 32 << 10
 
 func (b *logBuffer) add(line string) {
 	b.mu.Lock()

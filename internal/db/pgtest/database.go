@@ -82,8 +82,11 @@ func (s *Shared) start(ctx context.Context, programs string) (err error) {
 	if s.cluster, err = Start(c); err != nil {
 		return err
 	}
-	if err := s.execute(ctx, "postgres", "CREATE DATABASE "+template); err != nil {
-		return err
+	// As in production: there a host could do what was taken from everybody in the databases of tests.
+	for _, sql := range []string{"REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC", "CREATE DATABASE " + template} {
+		if err := s.execute(ctx, "postgres", sql); err != nil {
+			return err
+		}
 	}
 	return s.as(ctx, &Database{Cluster: s.cluster, Name: template}, s.Prepare)
 }

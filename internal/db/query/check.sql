@@ -29,6 +29,11 @@ SELECT 'error', 'everybody may connect to database ' || current_database(), 'run
 FROM pg_catalog.pg_database d, LATERAL pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
 WHERE d.datname = current_database() AND a.grantee = 0
 UNION ALL
+-- There they could do all that was taken from PUBLIC here.
+SELECT 'error', 'hosts may connect to database ' || d.datname, 'REVOKE CONNECT ON DATABASE ' || quote_ident(d.datname) || ' FROM PUBLIC'
+FROM pg_catalog.pg_database d, LATERAL pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
+WHERE d.datname <> current_database() AND d.datallowconn AND a.grantee = 0 AND a.privilege_type = 'CONNECT'
+UNION ALL
 SELECT 'error', 'role ' || r.rolname || ' has more power than it should: ' || pg_catalog.concat_ws(', ', CASE WHEN r.rolsuper THEN 'superuser' END,
 	CASE WHEN r.rolcreaterole AND r.rolname <> 'fleet_enroller' THEN 'createrole' END, CASE WHEN r.rolcreatedb THEN 'createdb' END,
 	CASE WHEN r.rolreplication THEN 'replication' END, CASE WHEN r.rolbypassrls THEN 'bypassrls' END), 'ALTER ROLE takes it back'
