@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -109,3 +110,8 @@ func row(t testing.TB, conn *pgx.Conn, sql string, args ...any) map[string]any {
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func programs(t testing.TB) string { return require.DB(t) }
+
+func sorted(all []string) []string {
+	slices.Sort(all)
+	return all
+}
