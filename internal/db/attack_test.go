@@ -122,7 +122,7 @@ var attacks = []struct {
 
 	// Others' work.
 	{"advisory lock", "SELECT pg_advisory_lock(1)", denied, ""},
-	{"the lock of migrations", "SELECT pg_advisory_xact_lock(7091338993265766913)", denied, ""},
+	{"the lock of migrations", "SELECT pg_advisory_xact_lock(7091327131538583041)", denied, ""},
 	{"shared advisory lock", "SELECT pg_try_advisory_lock_shared(1, 2)", denied, ""},
 	{"sleep", "SELECT pg_sleep(1000)", denied, ""},
 	{"notify function", "SELECT pg_notify('a', 'b')", denied, ""},

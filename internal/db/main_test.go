@@ -115,3 +115,8 @@ func sorted(all []string) []string {
 	slices.Sort(all)
 	return all
 }
+
+func dropDatabase(f *fleet, name string) error {
+	_, err := f.super.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)")
+	return err
+}
