@@ -30,6 +30,12 @@ needs() {
 	packages+=("$package")
 }
 
+# needs_postgres is needs for a server whose version is in its path.
+needs_postgres() {
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null ||
+		needs initdb postgresql 'the tests start PostgreSQL servers of their own'
+}
+
 install_packages() {
 	((${#packages[@]})) || return 0
 	command -v apt-get >/dev/null ||
@@ -75,6 +81,8 @@ test_packages() {
 	needs vim vim 'the tests save rule files with vim'
 	needs nano nano 'the tests save rule files with nano'
 	needs emacs emacs-nox 'the tests save rule files with emacs'
+	needs_postgres
+	needs /usr/sbin/pgbouncer pgbouncer 'the tests put operators of the database behind it'
 	needs rsync rsync 'the tests copy rule files with rsync'
 	needs gcc gcc "the race detector and 'make race' need a C compiler, and so does spin"
 	needs /usr/include/stdlib.h libc6-dev "the race detector and 'make race' need the C library's headers"

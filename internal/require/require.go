@@ -43,13 +43,6 @@ func Tool(t T, name string) string {
 	return path
 }
 
-// DB needs Postgres, at the address that BITTERN_TEST_DB gives, and returns
-// that address.
-func DB(t T) string {
-	t.Helper()
-	return variable(t, "db", "BITTERN_TEST_DB", "a Postgres connection string")
-}
-
 // Browser needs a browser, the command that BITTERN_TEST_BROWSER names, and
 // returns that command.
 func Browser(t T) string {

@@ -33,7 +33,7 @@ func TestUnmetNeedSkipsOrFails(t *testing.T) {
 		{"dbx", "skip: needs db"},
 	} {
 		t.Setenv(Variable, tc.list)
-		t.Setenv("BITTERN_TEST_DB", "")
+		t.Setenv(PostgresVariable, t.TempDir())
 		r := &recorder{}
 		DB(r)
 		if !strings.HasPrefix(r.outcome, tc.want) {
@@ -42,11 +42,21 @@ func TestUnmetNeedSkipsOrFails(t *testing.T) {
 	}
 }
 
-func TestMetNeedReturnsItsValue(t *testing.T) {
-	t.Setenv("BITTERN_TEST_DB", "postgres://here")
-	r := &recorder{}
-	if got := DB(r); got != "postgres://here" || r.outcome != "" {
-		t.Errorf("DB returned %q, outcome %q", got, r.outcome)
+func TestNewestPostgresIsTaken(t *testing.T) {
+	base := t.TempDir()
+	for _, v := range []string{"9.6", "15", "14"} {
+		bin := filepath.Join(base, v, "bin")
+		if err := os.MkdirAll(bin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []string{"initdb", "postgres"} {
+			if err := os.WriteFile(filepath.Join(bin, p), nil, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got, err := newestPostgres(filepath.Join(base, "*", "bin")); err != nil || got != filepath.Join(base, "15", "bin") {
+		t.Errorf("got %s, %v", got, err)
 	}
 }
 

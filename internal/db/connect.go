@@ -1,0 +1,88 @@
+package db
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"bittern/internal/pki"
+)
+
+// ErrUnverified is that a connection would go over a network to a server that nobody has checked.
+var ErrUnverified = errors.New("it goes over a network, and needs sslmode=verify-full")
+
+// Connect connects with a connection string, a URL or keys and values as of libpq. Its errors hold no password.
+func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	config, err := Parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the database: %w", err)
+	}
+	return conn, nil
+}
+
+// Parse reads a connection string, and refuses what is not safe: a network without sslmode=verify-full, also as a second
+// choice, and a key that others can read.
+func Parse(dsn string) (*pgx.ConnConfig, error) {
+	for _, key := range keyFiles(dsn) {
+		if err := pki.CheckKeyFile(key); err != nil {
+			return nil, fmt.Errorf("reading the connection string: %w", err)
+		}
+	}
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("reading the connection string: %w", err) // without the password, pgx sees to it
+	}
+	if err := safe(config.Host, config.TLSConfig); err != nil {
+		return nil, err
+	}
+	for _, f := range config.Fallbacks {
+		if err := safe(f.Host, f.TLSConfig); err != nil {
+			return nil, err
+		}
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "bittern"
+	}
+	return config, nil
+}
+
+func safe(host string, t *tls.Config) error {
+	ip := net.ParseIP(host)
+	switch {
+	case filepath.IsAbs(host), strings.HasPrefix(host, "@"), host == "localhost", ip != nil && ip.IsLoopback():
+		return nil
+	case t != nil && !t.InsecureSkipVerify && t.ServerName != "":
+		return nil
+	}
+	return fmt.Errorf("connecting to database server %s: %w", host, ErrUnverified)
+}
+
+var sslkeyPair = regexp.MustCompile(`(?:^|\s)sslkey\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))`)
+
+// keyFiles are the files of keys that a connection string names, or the environment.
+func keyFiles(dsn string) (files []string) {
+	if u, err := url.Parse(dsn); err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
+		files = append(files, u.Query()["sslkey"]...)
+	} else {
+		for _, m := range sslkeyPair.FindAllStringSubmatch(dsn, -1) {
+			files = append(files, m[1]+m[2])
+		}
+	}
+	if file := os.Getenv("PGSSLKEY"); file != "" && len(files) == 0 {
+		files = append(files, file)
+	}
+	return files
+}
