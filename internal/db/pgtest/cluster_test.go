@@ -68,6 +68,9 @@ func TestServerDiesWithTheTest(t *testing.T) {
 	}
 	_ = cmd.Wait() // it was killed
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}, int((20 * time.Second).Milliseconds()))
+	for err == unix.EINTR {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}, int((20 * time.Second).Milliseconds()))
+	}
 	if n != 1 || err != nil {
 		t.Fatalf("the server, process %d, is still there: %v", pid, err)
 	}
