@@ -51,7 +51,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd, "%w", err) })
-	root.AddCommand(newRun(a), newStatus(a), newRules(a), newState(a), newEvents(a), newChanges(a), newOutbox(a), newConfig(a), newDoctor(a), newUnload(a), newVersion(a))
+	root.AddCommand(newRun(a), newStatus(a), newRules(a), newState(a), newEvents(a), newChanges(a), newOutbox(a), newConfig(a), newDB(a), newDoctor(a), newUnload(a), newVersion(a))
 	return root
 }
 

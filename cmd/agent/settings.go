@@ -62,6 +62,7 @@ type settings struct {
 	syslog         string
 	syslogFacility string
 	journald       bool
+	database       string
 
 	flags   *pflag.FlagSet    // all of them, whether the command has them or not
 	sources map[string]source // by flag; what is not in it has its default
@@ -93,6 +94,7 @@ func newSettings(p paths) *settings {
 	f.StringVar(&s.syslog, "syslog", "", "send all records to syslog at this `address`: unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT")
 	f.Var(newChoice(&s.syslogFacility, "local0", sink.Facilities()...), "syslog-facility", "`facility` of these records")
 	addToggle(f, &s.journald, "journald", "send all records to the journal of systemd")
+	f.StringVar(&s.database, "database", "", "deliver all records to the fleet's store, in PostgreSQL, with this connection `string`")
 	addToggle(f, &s.stats, "program-stats", "have the kernel measure its BPF programs for the metrics, which costs a little at each event")
 	return s
 }

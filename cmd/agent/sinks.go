@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"bittern/internal/agent"
+	"bittern/internal/db"
+	"bittern/internal/outbox"
 	"bittern/internal/sink"
 )
 
@@ -19,23 +21,35 @@ func (s *settings) sinks(log *slog.Logger) (all []agent.Sink, file *sink.File, e
 		if file, err = sink.NewFile(sink.FileConfig{Path: s.file, MaxBytes: int64(s.fileBytes), Keep: s.fileKeep}); err != nil {
 			return nil, nil, err
 		}
-		all = append(all, agent.Sink{Name: "file", Sink: file})
+		all = append(all, agent.Sink{Name: "file", Make: already(file)})
 	}
 	if s.syslog != "" {
 		to, err := sink.NewSyslog(sink.SyslogConfig{Address: s.syslog, Facility: s.syslogFacility, Log: log.With("component", "syslog")})
 		if err != nil {
 			return nil, nil, err
 		}
-		all = append(all, agent.Sink{Name: "syslog", Sink: to})
+		all = append(all, agent.Sink{Name: "syslog", Make: already(to)})
 	}
 	if s.journald {
 		to, err := sink.NewJournal(sink.JournalConfig{})
 		if err != nil {
 			return nil, nil, err
 		}
-		all = append(all, agent.Sink{Name: "journald", Sink: to})
+		all = append(all, agent.Sink{Name: "journald", Make: already(to)})
+	}
+	if s.database != "" {
+		if _, err := db.Parse(s.database); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, agent.Sink{Name: "postgres", Make: func(from *outbox.Log) (sink.Sink, error) {
+			return db.NewSink(db.SinkConfig{DSN: s.database, Outbox: from.ID(), Losses: from.Losses, Log: log.With("component", "database")})
+		}})
 	}
 	return all, file, nil
+}
+
+func already(made sink.Sink) func(*outbox.Log) (sink.Sink, error) {
+	return func(*outbox.Log) (sink.Sink, error) { return made, nil }
 }
 
 // onReopen opens the file anew at each SIGUSR1 until ctx is done, as log rotation wants it.

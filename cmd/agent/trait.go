@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bittern/internal/agent"
+	"bittern/internal/db"
 	"bittern/internal/rules"
 	"bittern/internal/sink"
 )
@@ -46,6 +47,7 @@ var traits = map[string]trait{
 	"syslog":          {host: syslogAddress},
 	"syslog-facility": {},
 	"journald":        {},
+	"database":        {host: connectable},
 	"program-stats":   {tune: func(k *knobs, s *settings) { k.ProgramStats = s.stats }},
 }
 
@@ -170,6 +172,16 @@ func syslogAddress(address string) (message, hint string, warning bool) {
 		return "", "", false
 	}
 	if err := (sink.SyslogConfig{Address: address, Log: slog.New(slog.DiscardHandler)}).Validate(); err != nil {
+		return err.Error(), "", false
+	}
+	return "", "", false
+}
+
+func connectable(dsn string) (message, hint string, warning bool) {
+	if dsn == "" {
+		return "", "", false
+	}
+	if _, err := db.Parse(dsn); err != nil {
 		return err.Error(), "", false
 	}
 	return "", "", false

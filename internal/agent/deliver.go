@@ -28,6 +28,12 @@ var alerts = outbox.KindsOf(outbox.Detection, outbox.Repeats, outbox.Gap)
 // Sink is where records are delivered to, beside Config.Output.
 type Sink struct {
 	Name string // its place in the outbox is kept by it
+	Make func(from *outbox.Log) (sink.Sink, error)
+}
+
+// named is a sink that was made.
+type named struct {
+	name string
 	sink.Sink
 }
 
@@ -39,17 +45,23 @@ func (a *Agent) openOutbox() (err error) {
 			return err
 		}
 		readers = append(readers, outbox.ReaderConfig{Name: stdout, Kinds: alerts})
-		a.sinks = append(a.sinks, Sink{stdout, a.out})
+		a.sinks = append(a.sinks, named{stdout, a.out})
 	}
 	for _, s := range a.cfg.Sinks {
 		readers = append(readers, outbox.ReaderConfig{Name: s.Name, Kinds: outbox.AllKinds})
-		a.sinks = append(a.sinks, s)
 	}
 	a.box, err = outbox.Open(outbox.Config{
 		Dir: a.cfg.Outbox, Quota: a.cfg.OutboxBytes, Readers: readers, Log: a.cfg.Log.With("component", "outbox"),
 	})
 	if err != nil {
 		return err
+	}
+	for _, s := range a.cfg.Sinks {
+		made, err := s.Make(a.box)
+		if err != nil {
+			return err
+		}
+		a.sinks = append(a.sinks, named{s.Name, made})
 	}
 	a.records = &recorder{box: a.box, publish: func(r Record) { a.control.Records.Publish(streamed(r)) }}
 	return nil
@@ -66,16 +78,16 @@ type delivery struct {
 }
 
 // deliver starts all sinks. fail is told of one that can't deliver any more.
-func deliver(box *outbox.Log, sinks []Sink, log *slog.Logger, fail func(error)) (*delivery, error) {
+func deliver(box *outbox.Log, sinks []named, log *slog.Logger, fail func(error)) (*delivery, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &delivery{cancel: cancel, log: log, ended: make([]atomic.Bool, len(sinks))}
 	for _, s := range sinks {
-		runner, err := sink.NewRunner(box.Reader(s.Name), s.Sink, sink.RunnerConfig{Log: log})
+		runner, err := sink.NewRunner(box.Reader(s.name), s.Sink, sink.RunnerConfig{Log: log})
 		if err != nil {
 			cancel()
 			return nil, err
 		}
-		d.runners, d.names = append(d.runners, runner), append(d.names, s.Name)
+		d.runners, d.names = append(d.runners, runner), append(d.names, s.name)
 	}
 	for i, runner := range d.runners {
 		d.running.Go(func() {

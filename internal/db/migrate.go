@@ -40,9 +40,9 @@ const lockWithin = "10s"
 
 // Migration is a step of the schema.
 type Migration struct {
-	Version int
-	Name    string
-	SHA256  string // of its text
+	Version int    `json:"version"`
+	Name    string `json:"name"`
+	SHA256  string `json:"sha256"` // of its text
 	sql     string
 }
 

@@ -12,6 +12,8 @@ import (
 
 // book is what the ledger holds.
 type book struct {
+	// ID names the outbox for good: 32 hexadecimal digits.
+	ID     string  `json:"id,omitempty"`
 	Losses []*Loss `json:"losses"`
 	// Given are ids of segments that were given up, and counted. If one of them is still there, it is to be removed.
 	Given []string `json:"given,omitempty"`

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"cmp"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -20,6 +21,7 @@ type ledger struct {
 	disk    disk // nil: there is none
 	file    file // nil: it could not be opened or made
 	writes  uint64
+	id      string
 	stale   bool // writing to file failed
 	unsaved bool // what is in memory may not be on the disk
 	losses  losses
@@ -33,12 +35,26 @@ type ledger struct {
 func openLedger(d disk) (*ledger, error) {
 	g := &ledger{disk: d, missing: make(map[string]uint64), noted: make(map[string]string)}
 	if d == nil {
+		g.id = newID()
 		return g, nil
 	}
 	if err := g.attach(); err != nil {
+		g.id = cmp.Or(g.id, newID())
 		return g, fmt.Errorf("opening the ledger of losses: %w", err)
 	}
+	if g.id == "" { // it is from before ledgers had one
+		g.id = newID()
+		if err := g.write(); err != nil {
+			return g, fmt.Errorf("naming the ledger of losses: %w", err)
+		}
+	}
 	return g, nil
+}
+
+func newID() string {
+	var id ID
+	_, _ = rand.Read(id[:]) // it never fails
+	return hex.EncodeToString(id[:])
 }
 
 // attach opens the file and adds what it says to what is in memory. It makes one if there is none.
@@ -51,7 +67,8 @@ func (g *ledger) attach() error {
 	}
 	g.file = f
 	switch err := g.read(); {
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, errDamaged): // what counts from zero is another one
+		g.id = newID()
 		return errors.Join(err, g.write())
 	case err != nil: // it may be read later
 		g.file = nil
@@ -61,6 +78,7 @@ func (g *ledger) attach() error {
 }
 
 func (g *ledger) create() error {
+	g.id = cmp.Or(g.id, newID())
 	f, err := prepare(g.disk, ledgerFile, 2*ledgerCopy, func(f file) error {
 		g.file = f
 		return g.write()
@@ -88,6 +106,7 @@ func (g *ledger) read() error {
 			g.losses.add(*l)
 		}
 	}
+	g.id = cmp.Or(b.ID, g.id)
 	g.writes, g.given = writes, append(b.Given, g.given...)
 	for id, n := range b.Missing {
 		g.missing[id] = max(g.missing[id], n)
@@ -148,7 +167,7 @@ func (g *ledger) write() error {
 }
 
 func (g *ledger) book() book {
-	return book{Losses: g.sorted(), Given: g.given, Missing: g.missing, Noted: g.noted}
+	return book{ID: g.id, Losses: g.sorted(), Given: g.given, Missing: g.missing, Noted: g.noted}
 }
 
 func (g *ledger) sorted() []*Loss {

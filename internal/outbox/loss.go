@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+// ID names the outbox, and what its losses are counted from: another one begins at zero.
+func (l *Log) ID() (id ID) {
+	l.ledger.mu.Lock()
+	defer l.ledger.mu.Unlock()
+	_, _ = hex.Decode(id[:], []byte(l.ledger.id)) // it is ours
+	return id
+}
+
 // Losses returns all that was ever lost.
 func (l *Log) Losses() []Loss {
 	l.ledger.mu.Lock()

@@ -2,19 +2,29 @@
 -- functions that they call, which run as the owner, a host's session sees its own rows only, whatever a function forgets.
 -- Policies go by session_user, which nobody can change but a superuser.
 
+-- Small as they are, these functions are not in SQL: such a function is planned anew at each call, one in PL/pgSQL once in a session.
+
 -- session_host is the host that is logged in, null if it is none.
 CREATE FUNCTION fleet.session_host() RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT h.host_id FROM fleet.hosts h WHERE h.db_role = session_user AND h.revoked_at IS NULL
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (
+		SELECT h.host_id FROM fleet.hosts h WHERE h.db_role = session_user AND h.revoked_at IS NULL
+	);
+END
 $$;
 
 -- session_is_staff tells people and programs of the database's side from hosts.
 CREATE FUNCTION fleet.session_is_staff() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT pg_catalog.pg_has_role(session_user, 'fleet_operator', 'MEMBER')
-		OR pg_catalog.pg_has_role(session_user, 'fleet_console', 'MEMBER')
-		OR pg_catalog.pg_has_role(session_user, 'fleet_maint', 'MEMBER')
-		OR pg_catalog.pg_has_role(session_user, 'fleet_migrator', 'MEMBER')
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (
+		SELECT pg_catalog.pg_has_role(session_user, 'fleet_operator', 'MEMBER')
+			OR pg_catalog.pg_has_role(session_user, 'fleet_console', 'MEMBER')
+			OR pg_catalog.pg_has_role(session_user, 'fleet_maint', 'MEMBER')
+			OR pg_catalog.pg_has_role(session_user, 'fleet_migrator', 'MEMBER')
+	);
+END
 $$;
 
 -- secure puts a table under row security: 'own' if its rows are hosts', 'all' if they are everybody's. A sub-select is run once

@@ -17,10 +17,14 @@ $$;
 -- timeline names this history of generations: another one after a restore into another database or cluster, and after
 -- a promotion, which begins a new line of the WAL.
 CREATE FUNCTION fleet.timeline() RETURNS uuid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT encode(substr(sha256(convert_to(concat_ws('/', c.timeline, s.system_identifier, d.oid,
-		substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)), 'UTF8')), 1, 16), 'hex')::uuid
-	FROM fleet.state_clock c, pg_control_system() s, pg_database d WHERE d.datname = current_database()
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (
+		SELECT encode(substr(sha256(convert_to(concat_ws('/', c.timeline, s.system_identifier, d.oid,
+			substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)), 'UTF8')), 1, 16), 'hex')::uuid
+		FROM fleet.state_clock c, pg_control_system() s, pg_database d WHERE d.datname = current_database()
+	);
+END
 $$;
 
 -- note_instance records which process speaks for a host. One that was superseded and speaks again is a clone.
@@ -54,18 +58,26 @@ END
 $$;
 
 CREATE FUNCTION fleet.is_clone(p_host bigint) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT EXISTS (SELECT FROM fleet.host_clones c WHERE c.host_id = p_host AND c.last_at > now() - interval '1 day')
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (
+		SELECT EXISTS (SELECT FROM fleet.host_clones c WHERE c.host_id = p_host AND c.last_at > now() - interval '1 day')
+	);
+END
 $$;
 
 -- host_ruleset is what a host is to run: what is said of itself beats its groups', and that the fleet's.
 CREATE FUNCTION fleet.host_ruleset(p_host bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT a.ruleset FROM fleet.ruleset_assignments a
-	LEFT JOIN (fleet.host_group_members m JOIN fleet.host_groups g USING (group_id))
-		ON a.scope = 'group' AND m.group_id = a.scope_id AND m.host_id = p_host
-	WHERE a.scope = 'fleet' OR (a.scope = 'host' AND a.scope_id = p_host) OR m.host_id IS NOT NULL
-	ORDER BY array_position(ARRAY['host', 'group', 'fleet'], a.scope), g.precedence DESC, g.group_id LIMIT 1
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (
+		SELECT a.ruleset FROM fleet.ruleset_assignments a
+		LEFT JOIN (fleet.host_group_members m JOIN fleet.host_groups g USING (group_id))
+			ON a.scope = 'group' AND m.group_id = a.scope_id AND m.host_id = p_host
+		WHERE a.scope = 'fleet' OR (a.scope = 'host' AND a.scope_id = p_host) OR m.host_id IS NOT NULL
+		ORDER BY array_position(ARRAY['host', 'group', 'fleet'], a.scope), g.precedence DESC, g.group_id LIMIT 1
+	);
+END
 $$;
 
 -- agent_hello_v1 begins a session. The inventory has hostname, kernel, arch, distro, agent_version, hooks (any JSON),

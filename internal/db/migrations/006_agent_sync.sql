@@ -28,29 +28,33 @@ $$;
 -- groups', and that the fleet's. What comes next is there too: when a state expires, the one below it counts, and the
 -- agent must know it with the database down. A rule without a state any more is told as deleted.
 CREATE FUNCTION fleet.host_states(p_host bigint, p_after bigint, p_now timestamptz) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH mine AS (
-		SELECT s.*, row_number() OVER w AS place
-		FROM fleet.rule_state s
-		LEFT JOIN (fleet.host_group_members m JOIN fleet.host_groups g USING (group_id))
-			ON s.scope = 'group' AND m.group_id = s.scope_id AND m.host_id = p_host
-		WHERE s.rule_id IN (SELECT c.rule_id FROM fleet.rule_state c WHERE c.gen > p_after)
-		  AND (s.scope = 'fleet' OR (s.scope = 'host' AND s.scope_id = p_host) OR m.host_id IS NOT NULL)
-		WINDOW w AS (PARTITION BY s.rule_id ORDER BY array_position(ARRAY['host', 'group', 'fleet'], s.scope), g.precedence DESC, g.group_id)
-	), live AS (
-		SELECT m.*, max(coalesce(m.expires_at, 'infinity')) OVER (PARTITION BY m.rule_id ORDER BY m.place
-			ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered
-		FROM mine m WHERE NOT m.deleted AND (m.expires_at IS NULL OR m.expires_at > p_now)
-	), chain AS (
-		SELECT l.rule_id, jsonb_agg(jsonb_build_object('state', l.state, 'confidence_max', l.confidence_max,
-			'expires_in', extract(epoch FROM l.expires_at - p_now), 'reason', l.reason, 'set_by', l.set_by, 'set_at', l.set_at,
-			'scope', l.scope) ORDER BY l.place) AS all_of
-		FROM live l WHERE l.covered IS NULL OR coalesce(l.expires_at, 'infinity') > l.covered GROUP BY l.rule_id
-	)
-	SELECT coalesce(jsonb_agg(CASE WHEN c.rule_id IS NULL THEN jsonb_build_object('rule_id', r.rule_id, 'deleted', true)
-		ELSE jsonb_build_object('rule_id', r.rule_id, 'deleted', false) || (c.all_of->0) || jsonb_build_object('next', c.all_of - 0) END
-		ORDER BY r.rule_id), '[]')
-	FROM (SELECT DISTINCT m.rule_id FROM mine m) r LEFT JOIN chain c USING (rule_id)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (
+		WITH mine AS (
+			SELECT s.*, row_number() OVER w AS place
+			FROM fleet.rule_state s
+			LEFT JOIN (fleet.host_group_members m JOIN fleet.host_groups g USING (group_id))
+				ON s.scope = 'group' AND m.group_id = s.scope_id AND m.host_id = p_host
+			WHERE s.rule_id IN (SELECT c.rule_id FROM fleet.rule_state c WHERE c.gen > p_after)
+			  AND (s.scope = 'fleet' OR (s.scope = 'host' AND s.scope_id = p_host) OR m.host_id IS NOT NULL)
+			WINDOW w AS (PARTITION BY s.rule_id ORDER BY array_position(ARRAY['host', 'group', 'fleet'], s.scope), g.precedence DESC, g.group_id)
+		), live AS (
+			SELECT m.*, max(coalesce(m.expires_at, 'infinity')) OVER (PARTITION BY m.rule_id ORDER BY m.place
+				ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered
+			FROM mine m WHERE NOT m.deleted AND (m.expires_at IS NULL OR m.expires_at > p_now)
+		), chain AS (
+			SELECT l.rule_id, jsonb_agg(jsonb_build_object('state', l.state, 'confidence_max', l.confidence_max,
+				'expires_in', extract(epoch FROM l.expires_at - p_now), 'reason', l.reason, 'set_by', l.set_by, 'set_at', l.set_at,
+				'scope', l.scope) ORDER BY l.place) AS all_of
+			FROM live l WHERE l.covered IS NULL OR coalesce(l.expires_at, 'infinity') > l.covered GROUP BY l.rule_id
+		)
+		SELECT coalesce(jsonb_agg(CASE WHEN c.rule_id IS NULL THEN jsonb_build_object('rule_id', r.rule_id, 'deleted', true)
+			ELSE jsonb_build_object('rule_id', r.rule_id, 'deleted', false) || (c.all_of->0) || jsonb_build_object('next', c.all_of - 0) END
+			ORDER BY r.rule_id), '[]')
+		FROM (SELECT DISTINCT m.rule_id FROM mine m) r LEFT JOIN chain c USING (rule_id)
+	);
+END
 $$;
 
 -- agent_sync_v1 says what has changed after the generation that the agent knows: states is null if nothing has. With

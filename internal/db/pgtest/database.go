@@ -69,7 +69,7 @@ func (s *Shared) Database(t testing.TB) *Database {
 			t.Logf("the server's log:\n%s", s.cluster.Log())
 		}
 		// Its context is done by now.
-		if err := s.execute(context.Background(), "postgres", "DROP DATABASE "+d.Name+" WITH (FORCE)"); err != nil {
+		if err := s.cluster.execute(context.Background(), "DROP DATABASE "+d.Name+" WITH (FORCE)"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -82,26 +82,37 @@ func (s *Shared) start(ctx context.Context, programs string) (err error) {
 	if s.cluster, err = Start(c); err != nil {
 		return err
 	}
-	// As in production: there a host could do what was taken from everybody in the databases of tests.
-	for _, sql := range []string{"REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC", "CREATE DATABASE " + template} {
-		if err := s.execute(ctx, "postgres", sql); err != nil {
-			return err
-		}
+	if err := s.cluster.Close(ctx); err != nil {
+		return err
 	}
-	return s.as(ctx, &Database{Cluster: s.cluster, Name: template}, s.Prepare)
+	if err := s.cluster.Create(ctx, template); err != nil {
+		return err
+	}
+	return s.cluster.as(ctx, &Database{Cluster: s.cluster, Name: template}, s.Prepare)
 }
 
 func (s *Shared) copy(ctx context.Context, d *Database) error {
 	s.copying.Lock()
 	defer s.copying.Unlock()
-	if err := s.execute(ctx, "postgres", "CREATE DATABASE "+d.Name+" TEMPLATE "+template); err != nil {
+	if err := s.cluster.execute(ctx, "CREATE DATABASE "+d.Name+" TEMPLATE "+template); err != nil {
 		return err
 	}
-	return s.as(ctx, d, s.Copied)
+	return s.cluster.as(ctx, d, s.Copied)
 }
 
-func (s *Shared) execute(ctx context.Context, database, sql string) error {
-	return s.as(ctx, &Database{Cluster: s.cluster, Name: database}, func(ctx context.Context, conn *pgx.Conn) error {
+// Close keeps hosts from the databases that every cluster has, as is to be done in production: there they could do what was taken
+// from everybody in a fleet's.
+func (c *Cluster) Close(ctx context.Context) error {
+	return c.execute(ctx, "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
+}
+
+// Create makes an empty database.
+func (c *Cluster) Create(ctx context.Context, name string) error {
+	return c.execute(ctx, "CREATE DATABASE "+name)
+}
+
+func (c *Cluster) execute(ctx context.Context, sql string) error {
+	return c.as(ctx, &Database{Cluster: c, Name: "postgres"}, func(ctx context.Context, conn *pgx.Conn) error {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("running %q: %w", sql, err)
 		}
@@ -109,7 +120,7 @@ func (s *Shared) execute(ctx context.Context, database, sql string) error {
 	})
 }
 
-func (s *Shared) as(ctx context.Context, d *Database, do func(context.Context, *pgx.Conn) error) error {
+func (c *Cluster) as(ctx context.Context, d *Database, do func(context.Context, *pgx.Conn) error) error {
 	if do == nil {
 		return nil
 	}
