@@ -47,6 +47,8 @@ var attacks = []struct {
 
 	// Being somebody else.
 	{"set a variable", "SET app.host_id = 'VICTIM_ID';;SET fleet.host_id = 'VICTIM_ID';;SELECT host_id::text FROM fleet.agent_hello_v1('{}')", "", "ATTACKER_ID"},
+	{"set a variable and report", "SET app.host_id = 'VICTIM_ID';;SET app.role = 'VICTIM_ROLE';;SELECT known FROM fleet.agent_report_v1(repeat('1', 64), NULL, NULL)", "", "f"},
+	{"set a variable and say hello", "SET app.role = 'VICTIM_ROLE';;SELECT host_id::text FROM fleet.agent_hello_v1('{}')", "", "ATTACKER_ID"},
 	{"set_config", "SELECT set_config('session_authorization', 'VICTIM_ROLE', false)", denied, ""},
 	{"SET ROLE victim", "SET ROLE VICTIM_ROLE", denied, ""},
 	{"SET ROLE owner", "SET ROLE fleet_owner", denied, ""},

@@ -2,6 +2,7 @@ package pgtest_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,7 +69,7 @@ func TestServerDiesWithTheTest(t *testing.T) {
 	}
 	_ = cmd.Wait() // it was killed
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}, int((20 * time.Second).Milliseconds()))
-	for err == unix.EINTR {
+	for errors.Is(err, unix.EINTR) {
 		n, err = unix.Poll([]unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}, int((20 * time.Second).Milliseconds()))
 	}
 	if n != 1 || err != nil {
