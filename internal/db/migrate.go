@@ -1,5 +1,5 @@
-// Package db is the fleet's store in PostgreSQL, 14 to 18: its schema, and what operators do to it. Agents call functions of
-// the schema and nothing else; they need nothing of this package but the version that it knows.
+// Package db is the fleet's store in PostgreSQL, 14 to 18: its schema, what operators do to it, and how agents deliver to it. Agents
+// call functions of the schema and nothing else.
 package db
 
 import (
