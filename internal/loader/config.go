@@ -23,7 +23,7 @@ type Config struct {
 	Cells     int // cells of all rows together; 262,144
 	Processes int // processes that the process table can hold; 32,768
 	Images    int // images that these can run, counting once what a fork shares; 8,192
-	RingBytes int // ring of matches, a power of two and of the page size; 1 MiB
+	RingBytes int // ring of matches, a power of two and of the page size; 4 MiB, which is seconds of a disk that stands
 
 	// Pins is a directory of a BPF file system, made if need be, for what is to go on in the kernel when this
 	// process is gone, until another one with the same directory takes over; "" is none. Only
@@ -65,7 +65,7 @@ func (c *Config) Validate() error {
 		{"cells", &c.Cells, 1 << 18, 64, 1 << 26},
 		{"processes", &c.Processes, 32768, 64, 1 << 22},
 		{"images", &c.Images, 8192, 64, 1 << 22},
-		{"ring bytes", &c.RingBytes, 1 << 20, LeastRingBytes, MostRingBytes},
+		{"ring bytes", &c.RingBytes, 4 << 20, LeastRingBytes, MostRingBytes},
 	} {
 		if *s.value == 0 {
 			*s.value = s.fallback
