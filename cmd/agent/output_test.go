@@ -17,9 +17,17 @@ func TestLossIsReported(t *testing.T) {
 	cg, dir := newCgroup(t), t.TempDir()
 	write(t, filepath.Join(dir, "numbered.yml"), numberedRule("LOSS", 1))
 	p := startUnread(t, "--rules", dir, "--cgroup", cg.path, "--ring-bytes", strconv.Itoa(os.Getpagesize()))
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := p.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP) // the kernel goes on
 	for n := range executions {
 		cg.execute(t, n, strings.Repeat("x", 1000))
 	}
+	signal(syscall.SIGCONT)
 	p.readOutput()
 	code, output := p.stop(t, syscall.SIGTERM)
 	if code != 0 {
