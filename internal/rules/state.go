@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -39,6 +40,9 @@ type RuleState struct {
 	Reason        string
 	SetBy         string
 	SetAt         time.Time
+	// Scope says for which hosts a fleet's operators have decided it: "host", "group" or
+	// "fleet". "" if it is a decision of this host alone, of which no fleet knows.
+	Scope string
 }
 
 // Limits of what a state says, in bytes.
@@ -58,7 +62,7 @@ func (s RuleState) Equal(other RuleState) bool {
 // SameAs is Equal, whenever they were set.
 func (s RuleState) SameAs(other RuleState) bool {
 	return s.State == other.State && s.ConfidenceMax == other.ConfidenceMax && s.ExpiresAt.Equal(other.ExpiresAt) &&
-		s.Reason == other.Reason && s.SetBy == other.SetBy
+		s.Reason == other.Reason && s.SetBy == other.SetBy && s.Scope == other.Scope
 }
 
 // ExpiredAt reports whether the state no longer holds at a time of day.
@@ -95,10 +99,13 @@ func (s RuleState) Validate() error {
 	}
 	switch year := s.ExpiresAt.Year(); {
 	case s.ExpiresAt.IsZero():
-	case s.State == Enabled:
+	case s.State == Enabled && s.Scope == "": // of a fleet's states, the next one counts then
 		fail("enabled is what a rule reverts to, so it can't expire")
 	case year < 1970 || year > 9999:
 		fail("expires_at is in the year %d, want 1970 to 9999", year)
+	}
+	if !slices.Contains([]string{"", "host", "group", "fleet"}, s.Scope) {
+		fail("scope is %q, want host, group or fleet", s.Scope)
 	}
 	for _, text := range []struct {
 		what, value string

@@ -183,6 +183,8 @@ func (s *Store) setState(id string, state rules.RuleState, by string) error {
 		return err
 	case strings.TrimSpace(by) == "":
 		return errors.New("it is not said by whom")
+	case state.Scope != "":
+		return fmt.Errorf("scope %s is of states that a fleet's database gives", state.Scope)
 	case s.st == nil:
 		return errors.New("there is no directory for states")
 	}

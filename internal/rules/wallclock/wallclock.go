@@ -1,13 +1,10 @@
 // Package wallclock has alarms that go off at a time of day. Those of package time count
 // the time that passes: they go off too late or too early if the clock is set meanwhile, and
-// too late if the machine sleeps.
+// too late if the machine sleeps. There is one of the time since the start of the machine as well,
+// which nobody can set.
 package wallclock
 
 import (
-	"errors"
-	"fmt"
-	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,71 +35,19 @@ func (System) Now() time.Time { return time.Now().Round(0) }
 
 // NewAlarm makes a timer of the kernel.
 func (System) NewAlarm() (Alarm, error) {
-	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	t, err := newTimer(unix.CLOCK_REALTIME)
 	if err != nil {
-		return nil, fmt.Errorf("creating a timer: %w", err)
+		return nil, err
 	}
-	a := &alarm{timer: os.NewFile(uintptr(fd), "timer"), c: make(chan struct{}, 1)}
-	a.reading.Go(a.read)
-	return a, nil
+	return alarm{t}, nil
 }
 
-// alarm is a timerfd_create(2) timer. It is nonblocking, so that Close ends a read.
-type alarm struct {
-	timer   *os.File
-	c       chan struct{}
-	reading sync.WaitGroup
-}
+// alarm is a timer of the time of day.
+type alarm struct{ *timer }
 
-func (a *alarm) C() <-chan struct{} { return a.c }
-
-func (a *alarm) Set(at time.Time) error {
-	var spec unix.ItimerSpec
-	if !at.IsZero() {
-		// Zero would be never; what is past goes off at once.
-		spec.Value = unix.NsecToTimespec(max(at.UnixNano(), 1))
+func (a alarm) Set(at time.Time) error {
+	if at.IsZero() {
+		return a.set(0)
 	}
-	conn, err := a.timer.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("setting a timer: %w", err)
-	}
-	var failed error
-	err = conn.Control(func(fd uintptr) {
-		failed = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil)
-	})
-	if errors.Is(failed, unix.ECANCELED) {
-		// It is set; the clock was as well, and the read may not say so any more.
-		a.ring()
-		failed = nil
-	}
-	if err := errors.Join(err, failed); err != nil {
-		return fmt.Errorf("setting a timer: %w", err)
-	}
-	return nil
-}
-
-// Close ends the alarm. It must not be used after that.
-func (a *alarm) Close() error {
-	err := a.timer.Close()
-	a.reading.Wait()
-	return err
-}
-
-func (a *alarm) read() {
-	count := make([]byte, 8)
-	for {
-		// That the clock was set ends the read with ECANCELED.
-		_, err := a.timer.Read(count)
-		if err != nil && !errors.Is(err, unix.ECANCELED) {
-			return // closed
-		}
-		a.ring()
-	}
-}
-
-func (a *alarm) ring() {
-	select {
-	case a.c <- struct{}{}:
-	default:
-	}
+	return a.set(max(at.UnixNano(), 1)) // what is past goes off at once
 }
