@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bittern/internal/rules"
+	"bittern/internal/rules/fleetstate"
 	"bittern/internal/rules/fsstore"
 )
 
@@ -26,4 +27,7 @@ type Store interface {
 	Close() error
 }
 
-var _ Store = (*fsstore.Store)(nil)
+var (
+	_ Store = (*fsstore.Store)(nil)
+	_ Store = (*fleetstate.Store)(nil)
+)
