@@ -79,6 +79,8 @@ func schemaOf(v pflag.Value) *jsonSchema {
 		return &jsonSchema{Type: "integer", Minimum: v.least, Maximum: v.most, Default: *v.value}
 	case *span:
 		return &jsonSchema{Default: v.String(), AnyOf: []*jsonSchema{{Const: 0}, {Type: "string", MinLength: 1, Pattern: spanForm}}}
+	case *floor:
+		return &jsonSchema{Type: "string", Pattern: floorForm}
 	case *address:
 		return &jsonSchema{Type: "string", Pattern: addressForm, Default: v.String()}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"bittern/internal/attack"
 	"bittern/internal/rules"
+	"bittern/internal/rules/mirror"
 	shipped "bittern/rules"
 )
 
@@ -95,6 +96,10 @@ func findRules(name string, s *settings, p paths, catalogue *attack.Catalogue) (
 
 // defaultRules reads the rules that bittern run would use, without making any.
 func defaultRules(s *settings, p paths, catalogue *attack.Catalogue) (set *ruleset, place string, err error) {
+	if s.rules == fromPostgres {
+		place := mirror.RulesIn(s.fleetDir())
+		return readRules([]string{place}, catalogue), place, nil
+	}
 	if s.rules != "" {
 		return readRules([]string{s.rules}, catalogue), s.rules, nil
 	}

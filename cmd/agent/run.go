@@ -87,7 +87,12 @@ func run(cmd *cobra.Command, a *app, s *settings) error {
 	if err != nil {
 		return usagef(cmd, "%w", err)
 	}
+	store, err := s.fleet()
+	if err != nil {
+		return usagef(cmd, "%w", err)
+	}
 	cfg := agent.Config{
+		Fleet:    store,
 		Rules:    func() (string, error) { return rulesDir(s, a.paths, log.With("component", "agent")) },
 		States:   statesDir(s),
 		Repeats:  repeatsDir(s),

@@ -32,6 +32,9 @@ const (
 	mostFileBytes = 64 << 30
 )
 
+// fromPostgres is said in the place of the directory of rules if they are those of the database.
+const fromPostgres = "postgres"
+
 // off is said in the place of pins or of an address that there is none.
 const off = "off"
 
@@ -63,6 +66,9 @@ type settings struct {
 	syslogFacility string
 	journald       bool
 	database       string
+	rulesKeys      string
+	rulesUnsigned  bool
+	floor          string
 
 	flags   *pflag.FlagSet    // all of them, whether the command has them or not
 	sources map[string]source // by flag; what is not in it has its default
@@ -73,7 +79,7 @@ func newSettings(p paths) *settings {
 	s := &settings{flags: pflag.NewFlagSet("settings", pflag.ContinueOnError), sources: make(map[string]source)}
 	f := s.flags
 	f.StringVar(&s.config, "config", "", "configuration `file` (default "+p.config+" if it exists)")
-	f.StringVar(&s.rules, "rules", "", "`directory` of rule files (default "+p.rules+" if it exists, else the shipped rules in the state directory)")
+	f.StringVar(&s.rules, "rules", "", "`directory` of rule files, or "+fromPostgres+" for those of the database (default "+p.rules+" if it exists, else the shipped rules in the state directory)")
 	f.StringVar(&s.state, "state", p.state, "`directory` for what Bittern keeps")
 	f.Var(newSpan(&s.rescan, 5*time.Minute), "rescan", "`time` in which all rule files are read once more, for edits that make no event; 0 is never")
 	f.Var(newChoice(&s.output, "auto", "auto", "text", "json"), "output", "`form` of detections: text, json, or auto: text on a terminal, else json")
@@ -94,7 +100,10 @@ func newSettings(p paths) *settings {
 	f.StringVar(&s.syslog, "syslog", "", "send all records to syslog at this `address`: unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT")
 	f.Var(newChoice(&s.syslogFacility, "local0", sink.Facilities()...), "syslog-facility", "`facility` of these records")
 	addToggle(f, &s.journald, "journald", "send all records to the journal of systemd")
-	f.StringVar(&s.database, "database", "", "deliver all records to the fleet's store, in PostgreSQL, with this connection `string`")
+	f.StringVar(&s.database, "database", "", "deliver all records to the fleet's store, in PostgreSQL, with this connection `string`, and take states of rules from there")
+	f.StringVar(&s.rulesKeys, "rules-keys", "", "`files` of public keys, joined by commas, by one of which rules of the database must be signed")
+	addToggle(f, &s.rulesUnsigned, "rules-unsigned", "take rules of the database that nobody has signed")
+	f.Var(newFloor(&s.floor), "floor", "`rules`, ids or beginnings of ids with * and joined by commas, that the database can't disable")
 	addToggle(f, &s.stats, "program-stats", "have the kernel measure its BPF programs for the metrics, which costs a little at each event")
 	return s
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"bittern/internal/agent"
-	"bittern/internal/db"
 	"bittern/internal/outbox"
 	"bittern/internal/sink"
 )
@@ -36,14 +35,6 @@ func (s *settings) sinks(log *slog.Logger) (all []agent.Sink, file *sink.File, e
 			return nil, nil, err
 		}
 		all = append(all, agent.Sink{Name: "journald", Make: already(to)})
-	}
-	if s.database != "" {
-		if _, err := db.Parse(s.database); err != nil {
-			return nil, nil, err
-		}
-		all = append(all, agent.Sink{Name: "postgres", Make: func(from *outbox.Log) (sink.Sink, error) {
-			return db.NewSink(db.SinkConfig{DSN: s.database, Outbox: from.ID(), Losses: from.Losses, Log: log.With("component", "database")})
-		}})
 	}
 	return all, file, nil
 }

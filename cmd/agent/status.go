@@ -62,6 +62,12 @@ func writeStatus(out io.Writer, s control.Status, now time.Time) error {
 			row(table, "sink", sinkText(sink, now))
 		}
 	}
+	if s.Fleet != nil {
+		row(table, "fleet", fleetText(s.Fleet, now))
+		for _, stale := range s.Fleet.Stale {
+			row(table, "stale", printable(stale, false))
+		}
+	}
 	if s.Cgroup != "" {
 		row(table, "watching", "processes of cgroup "+s.Cgroup)
 	}
@@ -130,6 +136,39 @@ func sinkText(s control.Sink, now time.Time) string {
 	}
 	return text
 }
+
+// fleetText says how the link to the fleet's store is.
+func fleetText(f *control.Fleet, now time.Time) string {
+	text := "connected for " + ago(f.Since, now)
+	if !f.Connected {
+		text = "NOT connected for " + ago(f.Since, now)
+		if f.Error != "" {
+			text += ": " + printable(f.Error, false)
+		}
+	}
+	if f.Synced != nil {
+		text += fmt.Sprintf(", synced %s ago in %.0f ms, generation %d, %d states", ago(*f.Synced, now), 1000*f.RoundTripSeconds, f.Generation, f.States)
+	}
+	if len(f.Held) > 0 {
+		text += fmt.Sprintf(", %d of them without effect here", len(f.Held))
+	}
+	switch {
+	case f.Publication != "":
+		text += ", rules of publication " + short(f.Publication)
+	case f.Wanted != "":
+		text += ", rules of this host, not those of publication " + short(f.Wanted)
+	}
+	if f.Clone {
+		text += ", SEVERAL MACHINES say that they are this host"
+	}
+	if f.Errors > 0 {
+		text += fmt.Sprintf(", %d errors", f.Errors)
+	}
+	return text
+}
+
+// short is enough of a hash to tell it apart.
+func short(hash string) string { return hash[:min(12, len(hash))] }
 
 // countsText leaves out what there is none of.
 func countsText(n control.Counts) string {

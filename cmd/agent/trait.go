@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"bittern/internal/agent"
 	"bittern/internal/db"
 	"bittern/internal/rules"
+	"bittern/internal/rules/mirror"
 	"bittern/internal/sink"
 )
 
@@ -26,7 +28,7 @@ type trait struct {
 // traits are those of all settings, by flag.
 var traits = map[string]trait{
 	"config":          {},
-	"rules":           {host: existing},
+	"rules":           {host: rulesSource},
 	"state":           {host: possible},
 	"rescan":          {tune: func(k *knobs, s *settings) { k.Rescan = s.rescan }},
 	"output":          {tune: func(k *knobs, s *settings) { k.Format = formatOf(s.output, k.terminal) }},
@@ -48,6 +50,9 @@ var traits = map[string]trait{
 	"syslog-facility": {},
 	"journald":        {},
 	"database":        {host: connectable},
+	"rules-keys":      {host: verifying},
+	"rules-unsigned":  {},
+	"floor":           {},
 	"program-stats":   {tune: func(k *knobs, s *settings) { k.ProgramStats = s.stats }},
 }
 
@@ -123,6 +128,14 @@ func existing(path string) (message, hint string, warning bool) {
 	return "", "", false
 }
 
+// rulesSource is for a directory that must be there, or the database.
+func rulesSource(path string) (message, hint string, warning bool) {
+	if path == fromPostgres {
+		return "", "", false
+	}
+	return existing(path)
+}
+
 // possible is for directories that are made if need be.
 func possible(path string) (message, hint string, warning bool) {
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -183,6 +196,17 @@ func connectable(dsn string) (message, hint string, warning bool) {
 	}
 	if _, err := db.Parse(dsn); err != nil {
 		return err.Error(), "", false
+	}
+	return "", "", false
+}
+
+// verifying is for files of public keys; "" is for none.
+func verifying(files string) (message, hint string, warning bool) {
+	if files == "" {
+		return "", "", false
+	}
+	if _, err := mirror.ReadKeys(strings.Split(files, ",")...); err != nil {
+		return err.Error(), "bittern db key makes one", false
 	}
 	return "", "", false
 }

@@ -68,6 +68,9 @@ func newTransaction(a *app) *cobra.Command {
 
 // existingRules returns the directory of rules that bittern run would use, and makes none.
 func existingRules(s *settings, p paths) (string, error) {
+	if s.rules == fromPostgres {
+		return "", errors.New("rules are those of the database: edit them where they are published (see bittern db publish)")
+	}
 	if s.rules != "" {
 		return s.rules, nil
 	}

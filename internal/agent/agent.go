@@ -70,6 +70,7 @@ type Agent struct {
 	running  atomic.Pointer[running] // nil until all rules are live
 	tally    *tally
 	stats    io.Closer // ends the measuring of programs; nil if they are not measured
+	fleet    inFleet
 	began    time.Time
 	stopRule context.CancelFunc
 	reading  sync.WaitGroup // the pipeline
@@ -161,6 +162,7 @@ func (a *Agent) Start() error {
 	a.clips, c.metrics, c.tally = c.clips, a.metrics, a.tally
 	c.announce = func(change control.Change) {
 		a.control.Changes.Publish(change)
+		a.fleet.rulesChanged()
 		a.fail(a.records.Write(changed(change, host)))
 	}
 	for _, source := range a.store.Problems() {
@@ -193,8 +195,11 @@ func (a *Agent) Start() error {
 	})
 	up := &running{a.rulesDir, a.store, c, a.kernel, a.pipeline, queue{a.box, a.delivery}}
 	a.running.Store(up)
+	if err := a.startLink(up, host); err != nil {
+		return err
+	}
 	a.watchParts(c)
-	a.metrics.Collect(a.kernel, ruleCounts{up, changes}, up.queue)
+	a.metrics.Collect(a.kernel, ruleCounts{up, changes}, up.queue, &a.fleet)
 	a.metrics.Loaded()
 	a.others.Go(func() {
 		ticker := time.NewTicker(healthPoll)
@@ -214,7 +219,7 @@ func (a *Agent) open(catalogue *attack.Catalogue) error {
 	var opening sync.WaitGroup
 	opening.Go(func() { a.kernel, kernelErr = loader.Load(a.cfg.Kernel) })
 	opening.Go(func() {
-		if a.rulesDir, rulesErr = a.cfg.Rules(); rulesErr == nil {
+		if a.rulesDir, rulesErr = a.rulesDirectory(); rulesErr == nil {
 			rulesErr = a.openStore(fsstore.Config{Dir: a.rulesDir, States: a.cfg.States, Parse: Parser(catalogue), Rescan: a.cfg.Rescan, Logger: a.cfg.Log})
 		}
 	})
@@ -233,6 +238,9 @@ func (a *Agent) openStore(cfg fsstore.Config) error {
 	early := store.Changes()
 	defer early.Close()
 	if err := store.Start(); err != nil {
+		return err
+	}
+	if a.store, err = a.layStates(store); err != nil {
 		return err
 	}
 	for change, ok := early.TryNext(); ok; change, ok = early.TryNext() {
@@ -313,6 +321,7 @@ func (a *Agent) Stop() error {
 	}
 	defer close(a.done)
 	var errs []error
+	a.stopLink() // first, since it asks all others
 	if a.stopRule != nil {
 		a.stopRule()
 	}

@@ -28,6 +28,7 @@ type Config struct {
 	Output      io.Writer // detections, repeats and gap records, and nothing else; nil for none
 	Colour      bool      // of text; for terminals
 	Sinks       []Sink    // more to deliver all records to
+	Fleet       *Fleet    // nil for none
 	// Socket is the path of the control socket; "" for none.
 	Socket string
 	// Settings are told at the control socket; nil for none.
@@ -57,7 +58,7 @@ func (c Config) Validate() error {
 	case c.Log == nil:
 		return errors.New("configuring the agent: no logger given")
 	}
-	return nil
+	return c.Fleet.validate()
 }
 
 // Version is the version of the running program, "devel" if it was built from a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"bittern/internal/control"
 	"bittern/internal/event"
@@ -31,7 +32,7 @@ func (a controlled) Status(ctx context.Context) (control.Status, error) {
 	if err := up.kernelStatus(&s); err != nil {
 		return s, err
 	}
-	s.Outbox = up.queue.status()
+	s.Outbox, s.Fleet = up.queue.status(), a.fleetStatus(time.Now())
 	done := up.pipeline.stats()
 	s.Detections, s.Repeats, s.Prefiltered = done.Detections, done.Repeats, done.Prefiltered
 	for _, source := range up.store.Problems() {

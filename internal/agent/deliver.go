@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +48,11 @@ func (a *Agent) openOutbox() (err error) {
 		readers = append(readers, outbox.ReaderConfig{Name: stdout, Kinds: alerts})
 		a.sinks = append(a.sinks, named{stdout, a.out})
 	}
-	for _, s := range a.cfg.Sinks {
+	all := a.cfg.Sinks
+	if a.cfg.Fleet != nil {
+		all = append(slices.Clone(all), a.fleetSink())
+	}
+	for _, s := range all {
 		readers = append(readers, outbox.ReaderConfig{Name: s.Name, Kinds: outbox.AllKinds})
 	}
 	a.box, err = outbox.Open(outbox.Config{
@@ -56,7 +61,7 @@ func (a *Agent) openOutbox() (err error) {
 	if err != nil {
 		return err
 	}
-	for _, s := range a.cfg.Sinks {
+	for _, s := range all {
 		made, err := s.Make(a.box)
 		if err != nil {
 			return err

@@ -29,6 +29,9 @@ func (a *Agent) watchParts(c *committer) {
 	for i, runner := range a.delivery.runners {
 		a.board.Add("sink "+a.delivery.names[i], runner.Health)
 	}
+	if link := a.fleet.link.Load(); link != nil {
+		a.board.Add("fleet", link.Health)
+	}
 	a.board.Started()
 }
 

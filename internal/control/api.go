@@ -44,6 +44,30 @@ type Status struct {
 	RingUsed    uint64           `json:"ring_used_bytes"`
 	RingSize    uint64           `json:"ring_size_bytes"`
 	Outbox      *Outbox          `json:"outbox,omitempty"` // nil before the start
+	Fleet       *Fleet           `json:"fleet,omitempty"`  // nil without one, and before the start
+}
+
+// Fleet is how the link to the fleet's store is.
+type Fleet struct {
+	Connected         bool              `json:"connected"`
+	Since             time.Time         `json:"since"`                 // that it is connected, or that it is not
+	Host              string            `json:"host,omitempty"`        // as which the store knows this host; "" if it has never been asked
+	Schema            int               `json:"schema,omitempty"`      // version of the store's
+	Synced            *time.Time        `json:"synced,omitempty"`      // when states were asked for last
+	LagSeconds        *float64          `json:"lag_seconds,omitempty"` // since then
+	RoundTripSeconds  float64           `json:"round_trip_seconds"`
+	SyncSeconds       float64           `json:"sync_seconds"`      // how often the store wants that, on average
+	HeartbeatSeconds  float64           `json:"heartbeat_seconds"` // and how often it wants to hear how the host is
+	ClockAheadSeconds float64           `json:"clock_ahead_seconds"`
+	Generation        int64             `json:"generation"`            // up to which states count
+	States            int               `json:"states"`                // rules to which the fleet gives one
+	Held              map[string]string `json:"held,omitempty"`        // rules of which it does not count, and why
+	Publication       string            `json:"publication,omitempty"` // of rules that was taken in
+	Wanted            string            `json:"wanted,omitempty"`      // that is to be
+	Clone             bool              `json:"clone,omitempty"`       // several machines say that they are this host
+	Errors            uint64            `json:"errors"`                // since the agent started
+	Error             string            `json:"error,omitempty"`       // why it is not connected
+	Stale             []string          `json:"stale,omitempty"`       // what is older than it should be, and why
 }
 
 // Outbox is how the queue of records is.

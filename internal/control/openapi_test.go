@@ -55,7 +55,7 @@ func TestDescription(t *testing.T) {
 		t.Errorf("routes and their description (-routes +described):\n%s", diff)
 	}
 	types := make(map[string]reflect.Type)
-	for _, of := range []any{Status{}, Part{}, Counts{}, Class{}, Problem{}, Rule{}, RuleDetail{}, Why{}, Finding{}, State{}, Doctor{}, Hook{}, Refusal{}, Setting{}, Change{}, Outbox{}, Sink{}} {
+	for _, of := range []any{Status{}, Part{}, Counts{}, Class{}, Problem{}, Rule{}, RuleDetail{}, Why{}, Finding{}, State{}, Doctor{}, Hook{}, Refusal{}, Setting{}, Change{}, Outbox{}, Sink{}, Fleet{}} {
 		types[reflect.TypeOf(of).Name()] = reflect.TypeOf(of)
 	}
 	types["Error"] = reflect.TypeOf(failure{})

@@ -25,14 +25,9 @@ func StateOf(s rules.RuleState) State {
 
 // parse reads a state that somebody asks for. Who and when is not for them to say.
 func (s State) parse() (rules.RuleState, error) {
-	out := rules.RuleState{Reason: s.Reason}
-	switch s.State {
-	case "enabled":
-	case "disabled":
-		out.State = rules.Disabled
-	case "clipped":
-		out.State = rules.Clipped
-	default:
+	state, known := rules.ParseState(s.State)
+	out := rules.RuleState{State: state, Reason: s.Reason}
+	if !known {
 		return out, fmt.Errorf("unknown state %q: want enabled, disabled or clipped", s.State)
 	}
 	if (out.State == rules.Clipped) != (s.ConfidenceMax != nil) {

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"bittern/internal/event"
+	"bittern/internal/fleet"
 	"bittern/internal/loader"
 	"bittern/internal/outbox"
 	"bittern/internal/sink"
@@ -40,18 +41,25 @@ type Queue interface {
 	SinkStats() map[string]sink.Stats
 }
 
+// Fleet is what is asked of the link to the fleet's store.
+type Fleet interface {
+	// Status is of a link; false if there is none.
+	FleetStatus() (fleet.Status, bool)
+}
+
 // patience is how long a scrape waits for the rules.
 const patience = 5 * time.Second
 
-// Collect has the kernel, the rules and the outbox asked at each scrape.
-func (s *Set) Collect(k Kernel, r Rules, q Queue) {
-	s.registry.MustRegister(&collector{kernel: k, rules: r, queue: q})
+// Collect has all of them asked at each scrape.
+func (s *Set) Collect(k Kernel, r Rules, q Queue, f Fleet) {
+	s.registry.MustRegister(&collector{kernel: k, rules: r, queue: q, fleet: f})
 }
 
 type collector struct {
 	kernel Kernel
 	rules  Rules
 	queue  Queue
+	fleet  Fleet
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -94,6 +102,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	c.programs(out)
 	c.ruleCounts(out)
 	c.outbox(out)
+	c.link(out)
 }
 
 // sender sends metrics, or what stands in their way.

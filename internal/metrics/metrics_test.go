@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"bittern/internal/event"
+	"bittern/internal/fleet"
 	"bittern/internal/health"
 	"bittern/internal/loader"
 	"bittern/internal/outbox"
@@ -65,10 +66,14 @@ func (counts) SinkStats() map[string]sink.Stats {
 	return map[string]sink.Stats{"stdout": {Delivered: 17, Errors: 18, Last: time.Unix(2000, 0)}}
 }
 
+func (counts) FleetStatus() (fleet.Status, bool) {
+	return fleet.Status{Connected: true, Synced: time.Now(), RoundTrip: time.Millisecond, Generation: 19, States: 20, Errors: 21, RulesError: "unsigned"}, true
+}
+
 func counted(t *testing.T, c counts) *Set {
 	t.Helper()
 	s := New("v1")
-	s.Collect(c, c, c)
+	s.Collect(c, c, c, c)
 	s.Changed(Live, 2*time.Millisecond)
 	s.Changed(Rejected, time.Millisecond)
 	s.Detected("R1")
@@ -111,6 +116,14 @@ func TestMetrics(t *testing.T) {
 		`bittern_sink_delivered_records_total{sink="stdout"} 17`,
 		`bittern_sink_errors_total{sink="stdout"} 18`,
 		`bittern_sink_last_delivery_timestamp_seconds{sink="stdout"} 2000`,
+		`bittern_fleet_connected 1`,
+		`bittern_fleet_last_sync_timestamp_seconds 1.`,
+		`bittern_fleet_sync_seconds 0.001`,
+		`bittern_fleet_generation 19`,
+		`bittern_fleet_states 20`,
+		`bittern_fleet_errors_total 21`,
+		`bittern_fleet_clone 0`,
+		`bittern_fleet_stale 1`,
 		`bittern_rule_changes_total{result="live"} 1`,
 		`bittern_rule_changes_total{result="refused"} 0`,
 		`bittern_rule_edit_to_live_seconds_count 1`,

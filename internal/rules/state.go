@@ -30,6 +30,12 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", s)
 }
 
+// ParseState is the reverse of String.
+func ParseState(name string) (s State, known bool) {
+	at := slices.Index(stateNames, name)
+	return State(max(at, 0)), at >= 0
+}
+
 // RuleState is what an operator has decided about a rule. It is apart from the rule's
 // definition, and outlives it. The zero value is "enabled, no overrides", and is what
 // a rule has of which nothing was decided.

@@ -149,12 +149,11 @@ func (r *reader) stateName(n *yaml.Node) State {
 	if !ok {
 		return Enabled
 	}
-	at := slices.Index(stateNames, name)
-	if at < 0 {
+	state, known := ParseState(name)
+	if !known {
 		r.errorf(n, didYouMean(name, stateNames), "unknown state %q", clip(name))
-		return Enabled
 	}
-	return State(at)
+	return state
 }
 
 func (r *reader) confidenceMax(n *yaml.Node) float64 {

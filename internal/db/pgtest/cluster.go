@@ -47,6 +47,9 @@ type Cluster struct {
 // The server writes this when connections can be made.
 const readyLine = "database system is ready to accept connections"
 
+// PID is the server's process.
+func (c *Cluster) PID() int { return c.cmd.Process.Pid }
+
 // stopWithin bounds how long a server may take to stop before it is killed.
 const stopWithin = 20 * time.Second
 

@@ -44,6 +44,9 @@ func (s *Shared) Run(m interface{ Run() int }) int {
 	return code
 }
 
+// Cluster is the cluster, nil before the first test has asked for it.
+func (s *Shared) Cluster() *Cluster { return s.cluster }
+
 // Database is one test's own.
 type Database struct {
 	*Cluster

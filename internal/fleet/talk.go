@@ -1,0 +1,188 @@
+package fleet
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"bittern/internal/db"
+	"bittern/internal/rules/fleetstate"
+)
+
+// talk is one session, and what was said in it.
+type talk struct {
+	*Link
+	session   *db.Session
+	works     bool
+	pace      db.Pace
+	inventory db.Inventory
+	told      db.Report // the last one; its Ruleset is "" before
+	reports   retry
+	wanted    string // publication
+	rules     retry
+	beat      time.Time // when a heartbeat is due
+}
+
+// retry spaces attempts at something that the server, or what it has given, does not allow at present.
+type retry struct {
+	failed int
+	at     time.Time
+}
+
+func (r *retry) due() bool { return !time.Now().Before(r.at) }
+
+func (r *retry) fails(l *Link) {
+	r.at = time.Now().Add(l.backoff(r.failed))
+	r.failed++
+}
+
+// hello is said at first, and when what it says is another thing.
+func (t *talk) hello(ctx context.Context) error {
+	inventory := t.cfg.Host.Inventory()
+	inventory.Instance = t.instance
+	if reflect.DeepEqual(inventory, t.inventory) {
+		return nil
+	}
+	asked := time.Now()
+	w, err := t.session.Hello(ctx, inventory)
+	if err != nil {
+		return err
+	}
+	t.inventory = inventory
+	t.keepPace(w.Pace)
+	t.wanted = w.Publication
+	t.update(func(s *Status) {
+		s.Host, s.Schema, s.Wanted = w.Host, w.Schema, w.Publication
+		s.ClockAhead = ahead(asked, time.Now(), w.ServerTime)
+	})
+	t.clone(w.Clone)
+	return nil
+}
+
+// ahead is by how much our clock is ahead of the server's, which was read at some time between two.
+func ahead(asked, answered, server time.Time) time.Duration {
+	return asked.Add(answered.Sub(asked) / 2).Round(0).Sub(server)
+}
+
+func (t *talk) keepPace(p db.Pace) {
+	if p.Sync <= 0 || p.Heartbeat <= 0 || p.DrainRows <= 0 {
+		return
+	}
+	t.pace = p
+	if t.cfg.Drain != nil {
+		t.cfg.Drain.set(p.DrainRows)
+	}
+	t.update(func(s *Status) { s.Pace = p })
+}
+
+// sync asks for what is new, and takes states in.
+func (t *talk) sync(ctx context.Context) error {
+	if err := t.hello(ctx); err != nil {
+		return err
+	}
+	generation, timeline, ok := t.cfg.States.Known()
+	known := db.Known{Generation: generation, Timeline: timeline}
+	if !ok {
+		known = db.Known{}
+	}
+	asked, uptime := time.Now(), fleetstate.System{}.Uptime()
+	var heartbeat *db.Heartbeat
+	if !asked.Before(t.beat) {
+		heartbeat = t.heartbeat(generation)
+	}
+	news, err := t.session.Sync(ctx, known, heartbeat)
+	if err != nil {
+		return err
+	}
+	if t.synced != nil {
+		t.synced(time.Since(asked))
+	}
+	if heartbeat != nil {
+		t.beat = asked.Add(news.Pace.Heartbeat)
+	}
+	t.keepPace(news.Pace)
+	if news.Clone != nil {
+		t.clone(*news.Clone)
+	}
+	if news.Changed {
+		t.wanted = news.Publication
+		if err := t.cfg.States.Apply(updateOf(news, uptime, t.log)); err != nil {
+			// It is asked for again, since what is known is what was kept.
+			return err
+		}
+		if news.Resync && ok {
+			t.log.Info("the database was put back, or this host is of other groups: all states were read anew", "generation", news.Generation, "known", generation)
+		}
+	}
+	if !t.works {
+		t.works = true // only now it is known
+		t.connected()
+	}
+	t.update(func(s *Status) {
+		s.Synced, s.RoundTrip, s.Generation = asked, time.Since(asked), news.Generation
+		s.States, s.Wanted = t.cfg.States.Remote(), t.wanted
+	})
+	return nil
+}
+
+func (t *talk) heartbeat(generation int64) *db.Heartbeat {
+	h := t.cfg.Host.Heartbeat()
+	h.Instance, h.BootID, h.MachineID = t.instance, t.inventory.BootID, t.inventory.MachineID
+	h.AppliedGen, h.Ruleset, h.Problem = generation, t.told.Ruleset, t.problem()
+	if t.cfg.Rules != nil {
+		h.Publication = t.cfg.Rules.Publication()
+	}
+	h.Time = time.Now()
+	return &h
+}
+
+// takeRules takes in the publication that the host is to run. That it can't is told, and tried again: what runs goes on to run.
+func (t *talk) takeRules(ctx context.Context) {
+	rules := t.cfg.Rules
+	if rules == nil || !t.rules.due() || t.wanted == "" || t.wanted == rules.Publication() && rules.Problem() == nil {
+		return
+	}
+	p, err := t.session.Publication(ctx, "")
+	if err == nil && p != nil {
+		err = rules.Take(ctx, *p, t.session.Blobs)
+	}
+	if err != nil {
+		t.rules.fails(t.Link)
+		t.fails(&t.status.RulesError, "rules of the database are not taken in, the ones before stay live", err)
+		return
+	}
+	t.rules = retry{}
+	t.mended(&t.status.RulesError)
+	if p != nil {
+		t.wanted = p.ID
+		t.log.Info("rules of the database are taken in", "publication", p.ID)
+	}
+}
+
+// report says which rules run, if that is news. An error is one of the session; what the server does not take is tried again.
+func (t *talk) report(ctx context.Context) error {
+	if !t.reports.due() || t.told.Ruleset != "" && !t.rulesChanged.Load() {
+		return nil
+	}
+	t.rulesChanged.Store(false) // before they are looked at
+	r, err := t.cfg.Host.Report(ctx)
+	if err == nil && r.Ruleset == t.told.Ruleset && reflect.DeepEqual(r.Exceptions, t.told.Exceptions) {
+		return nil
+	}
+	if err == nil {
+		err = t.session.Report(ctx, r)
+	}
+	if err == nil {
+		t.told, t.reports = r, retry{}
+		t.told.Rules = nil // large
+		t.mended(&t.status.ReportError)
+		return nil
+	}
+	t.rulesChanged.Store(true)
+	if t.session.Closed() {
+		return err
+	}
+	t.reports.fails(t.Link)
+	t.fails(&t.status.ReportError, "the database was not told which rules run", err)
+	return nil
+}
