@@ -16,6 +16,13 @@ import (
 // store is a fleet's store with one host, and how that connects.
 func store(t *testing.T) (super *pgx.Conn, enrolled db.Enrolment, dsn string) {
 	t.Helper()
+	super, enrolled, dsn, _ = fleetStore(t)
+	return super, enrolled, dsn
+}
+
+// fleetStore is that, with what enrols more hosts.
+func fleetStore(t *testing.T) (super *pgx.Conn, enrolled db.Enrolment, dsn string, enroll func(name string) (db.Enrolment, string)) {
+	t.Helper()
 	cluster, err := pgtest.Start(pgtest.Config{Programs: require.DB(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -33,13 +40,20 @@ func store(t *testing.T) (super *pgx.Conn, enrolled db.Enrolment, dsn string) {
 	if _, err := db.Migrate(t.Context(), super); err != nil {
 		t.Fatal(err)
 	}
-	if enrolled, err = db.Enroll(t.Context(), super, "test", nil); err != nil {
-		t.Fatal(err)
+	enroll = func(name string) (db.Enrolment, string) {
+		t.Helper()
+		e, err := db.Enroll(t.Context(), super, name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dsn, err := database.TLS(t.TempDir(), e.Role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e, dsn
 	}
-	if dsn, err = database.TLS(t.TempDir(), enrolled.Role); err != nil {
-		t.Fatal(err)
-	}
-	return super, enrolled, dsn
+	enrolled, dsn = enroll("test")
+	return super, enrolled, dsn, enroll
 }
 
 // TestKilledIntoDatabase kills agents at any moment while their connections to the database are cut as well: each execution is in the
