@@ -68,11 +68,17 @@ DECLARE
 	v_host bigint;
 	v_resync_gen bigint;
 BEGIN
-	SELECT h.host_id, h.resync_gen, c.gen, fleet.timeline(), s.sync_ms, s.heartbeat_s, s.drain_rows_s
-	INTO v_host, v_resync_gen, generation, timeline, sync_ms, heartbeat_s, drain_rows_s
+	SELECT h.host_id, h.resync_gen, c.gen, s.sync_ms, s.heartbeat_s, s.drain_rows_s
+	INTO v_host, v_resync_gen, generation, sync_ms, heartbeat_s, drain_rows_s
 	FROM fleet.hosts h, fleet.state_clock c, fleet.settings s WHERE h.db_role = session_user AND h.revoked_at IS NULL;
 	IF v_host IS NULL THEN
 		v_host := fleet.require_host(); -- which says why
+	END IF;
+	-- To ask for the timeline is half of the cost of a call that has nothing to say. It can't become another one while the
+	-- generation stays, but by a restore or a promotion, which cut all connections: and a session begins with a heartbeat.
+	timeline := p_known_timeline;
+	IF p_known_gen IS DISTINCT FROM generation OR p_known_timeline IS NULL OR p_heartbeat IS NOT NULL THEN
+		timeline := fleet.timeline();
 	END IF;
 	IF p_heartbeat IS NOT NULL THEN
 		PERFORM fleet.put_heartbeat(v_host, p_heartbeat);
