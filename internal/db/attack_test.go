@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"bittern/internal/db"
 )
 
 // SQLSTATEs that attacks end with.
@@ -68,7 +70,27 @@ var attacks = []struct {
 	{"set a state", "SELECT fleet.set_state_v1('fleet', NULL, 'BT0001', 'disabled', NULL, '1 hour', 'x')", denied, ""},
 	{"enrol", "SELECT fleet.enroll_host_v1('x', '{}', '', '1 day')", denied, ""},
 	{"revoke the victim", "SELECT fleet.revoke_host_v1('VICTIM_ROLE')", denied, ""},
-	{"publish", "SELECT fleet.publish_ruleset_v1('[]', '', '', '')", denied, ""},
+	{"publish", "SELECT fleet.publish_v1('', NULL, '', NULL)", denied, ""},
+	{"hold up publishers", "SELECT fleet.begin_publish_v1('', '')", denied, ""},
+	{"lock publishers out", "BEGIN;;LOCK TABLE fleet.publications IN SHARE MODE", denied, ""},
+	{"put a blob", "SELECT fleet.put_blobs_v1(ARRAY['x'::bytea])", denied, ""},
+	{"put a version of a rule", "SELECT fleet.put_versions_v1('[]')", denied, ""},
+	{"which blobs there are", "SELECT fleet.missing_blobs_v1(ARRAY['SECRET_BLOB'])", denied, ""},
+	{"which versions there are", "SELECT fleet.missing_versions_v1(ARRAY['x'])", denied, ""},
+	{"assign", "SELECT fleet.assign_v1('fleet', NULL, NULL)", denied, ""},
+	{"insert a blob", "INSERT INTO fleet.blobs (sha256, body) VALUES (repeat('0', 64), '')", denied, ""},
+	{"change a blob", "UPDATE fleet.blobs SET body = ''", denied, ""},
+	{"insert a publication", "INSERT INTO fleet.publications SELECT", denied, ""},
+	{"read blobs", "SELECT * FROM fleet.blobs", denied, ""},
+	{"read publications", "SELECT * FROM fleet.publications", denied, ""},
+	{"read assignments", "SELECT * FROM fleet.ruleset_assignments", denied, ""},
+	{"the victim's file", "SELECT count(*)::text FROM fleet.agent_blobs_v1(ARRAY['SECRET_BLOB'])", "", "0"},
+	{"the victim's page", "SELECT count(*)::text FROM fleet.agent_blobs_v1(ARRAY['SECRET_PAGE'])", "", "0"},
+	{"the victim's manifest", "SELECT count(*)::text FROM fleet.agent_manifest_v1(NULL)", "", "0"},
+	{"the victim's file by variables", "SET app.host_id = 'VICTIM_ID';;SET app.role = 'VICTIM_ROLE';;SELECT count(*)::text FROM fleet.agent_blobs_v1(ARRAY['SECRET_BLOB'])", "", "0"},
+	{"inner publication", "SELECT fleet.host_publication(VICTIM_ID)", denied, ""},
+	{"many blobs by one call", "SELECT fleet.agent_blobs_v1(array_fill('x'::text, ARRAY[501]))", "22023", ""},
+	{"a table of blobs", "SELECT fleet.agent_blobs_v1(array_fill('x'::text, ARRAY[30, 30]))", "22023", ""},
 	{"inner heartbeat", "SELECT fleet.put_heartbeat(VICTIM_ID, '{}')", denied, ""},
 	{"inner states", "SELECT fleet.host_states(VICTIM_ID, 0, now())", denied, ""},
 	{"inner spend", "SELECT fleet.spend(VICTIM_ID, 1000000000, 0, 0)", denied, ""},
@@ -156,7 +178,13 @@ func TestAttacks(t *testing.T) {
 		t.Fatal("the victim is somebody else")
 	}
 	exec(t, victim.conn, "SELECT fleet.agent_sync_v1(0, NULL, '{}')")
-	names := strings.NewReplacer("VICTIM_ID", itoa(victim.HostID), "VICTIM_ROLE", victim.Role, "ATTACKER_ROLE", attacker.Role, "ATTACKER_ID", itoa(attacker.HostID))
+	secret := f.publish(map[string]string{"SECRET": "what only the victim is to run"})
+	exec(t, f.ops, "SELECT fleet.assign_v1('host', 'victim', $1)", secret.id)
+	if blobs, err := db.ReadBlobs(t.Context(), victim.conn, []string{contentHash("what only the victim is to run")}); err != nil || len(blobs) != 1 {
+		t.Fatalf("the victim gets %q, %v", blobs, err)
+	}
+	names := strings.NewReplacer("SECRET_BLOB", contentHash("what only the victim is to run"), "SECRET_PAGE", contentHash(string(secret.pages[0])),
+		"VICTIM_ID", itoa(victim.HostID), "VICTIM_ROLE", victim.Role, "ATTACKER_ROLE", attacker.Role, "ATTACKER_ID", itoa(attacker.HostID))
 	before := f.fingerprint(t, attacker.HostID)
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {

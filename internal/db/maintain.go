@@ -20,6 +20,8 @@ type Maintained struct {
 	Dropped      []string `json:"dropped"` // days whose partition is gone
 	Late         int64    `json:"late_removed"`
 	DeadLetters  int64    `json:"dead_letters_removed"`
+	Publications int64    `json:"publications_removed"`
+	Blobs        int64    `json:"blobs_removed"` // pages and files of those
 	Rulesets     int64    `json:"rulesets_removed"`
 	Transactions int64    `json:"transactions_ended"` // of hosts, that were left open
 }
@@ -53,19 +55,43 @@ func Maintain(ctx context.Context, conn *pgx.Conn) (done Maintained, err error) 
 	if err := dropDays(ctx, conn, &done.Dropped); err != nil {
 		return done, err
 	}
-	for _, step := range []struct {
-		what, file string
-		removed    *int64
-	}{
-		{"late detections", "late", &done.Late}, {"dead letters", "dead_letters", &done.DeadLetters}, {"rulesets that nobody runs", "rulesets", &done.Rulesets},
-	} {
-		tag, err := conn.Exec(ctx, mustRead("query/age_"+step.file+".sql"))
-		if err != nil {
-			return done, fmt.Errorf("removing old %s: %w", step.what, err)
-		}
-		*step.removed = tag.RowsAffected()
+	err = age(ctx, conn, []step{{"late detections", "late", &done.Late}, {"dead letters", "dead_letters", &done.DeadLetters}})
+	if err == nil {
+		err = agePublications(ctx, conn, &done)
 	}
-	return done, nil
+	return done, err
+}
+
+// step is something old that goes.
+type step struct {
+	what, file string
+	removed    *int64 // nil if nobody wants to know
+}
+
+func age(ctx context.Context, q querier, steps []step) error {
+	for _, s := range steps {
+		tag, err := q.Exec(ctx, mustRead("query/age_"+s.file+".sql"))
+		if err != nil {
+			return fmt.Errorf("removing old %s: %w", s.what, err)
+		}
+		if s.removed != nil {
+			*s.removed = tag.RowsAffected()
+		}
+	}
+	return nil
+}
+
+// agePublications removes old publications. A publisher was told which blobs the server has, so that none may go before it is done.
+func agePublications(ctx context.Context, conn *pgx.Conn, done *Maintained) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "LOCK TABLE fleet.publications IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+			return fmt.Errorf("keeping publishers out: %w", err)
+		}
+		return age(ctx, tx, []step{
+			{"publications", "publications", &done.Publications}, {"pages", "pages", nil}, {"blobs", "blobs", &done.Blobs},
+			{"rulesets that nobody runs", "rulesets", &done.Rulesets},
+		})
+	})
 }
 
 // makeDays makes the partitions of yesterday, for clocks that are behind, and of the days to come.

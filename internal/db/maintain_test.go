@@ -31,6 +31,13 @@ func TestMaintain(t *testing.T) {
 		INSERT INTO fleet.detections_late SELECT * FROM fleet.detections; UPDATE fleet.detections_late SET received_at = now() - interval '2 days';
 		INSERT INTO fleet.dead_letters SELECT host_id, detection_id, now() - interval '2 days', '', '', '', '', 0, '', detection_id, 0 FROM fleet.detections;
 		INSERT INTO fleet.rulesets (ruleset, first_host, created_at) SELECT repeat('0', 64), host_id, now() - interval '2 days' FROM fleet.hosts`)
+	gone, assigned, old20 := f.publish(map[string]string{"R1": "gone", "R2": "kept"}), f.publish(map[string]string{"R1": "assigned", "R2": "kept"}), []published{}
+	exec(t, f.ops, "SELECT fleet.assign_v1('fleet', NULL, $1)", assigned.id)
+	exec(t, f.super, "UPDATE fleet.publications SET published_at = now() - interval '3 days'; UPDATE fleet.rulesets SET created_at = now() - interval '2 days'")
+	for i := range 20 {
+		old20 = append(old20, f.publish(map[string]string{"R1": fmt.Sprint("newer ", i)}))
+	}
+	exec(t, f.super, "UPDATE fleet.publications SET published_at = now() - interval '2 days' WHERE published_at > now() - interval '1 day'")
 	found, err := db.Check(t.Context(), f.ops)
 	if err != nil || !hasFinding(found, "partitions are there for 8 days from today on, of 9") {
 		t.Errorf("%v, %v", found, err)
@@ -39,8 +46,18 @@ func TestMaintain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(done.Made) != 2 || len(done.Dropped) != 1 || done.Dropped[0] != "detections_"+old.Format("20060102") || done.Late != 1 || done.DeadLetters != 1 || done.Rulesets != 1 {
+	if len(done.Made) != 2 || len(done.Dropped) != 1 || done.Dropped[0] != "detections_"+old.Format("20060102") || done.Late != 1 || done.DeadLetters != 1 ||
+		done.Rulesets != 2 || done.Publications != 1 || done.Blobs != 2 {
 		t.Errorf("got %+v", done)
+	}
+	if n := one[int](t, f.super, "SELECT count(*)::int FROM fleet.publications WHERE publication = $1", gone.id); n != 0 {
+		t.Error("the old publication is there")
+	}
+	if blobs, err := db.ReadBlobs(t.Context(), h.conn, []string{contentHash("assigned"), contentHash("kept"), contentHash(string(assigned.pages[0]))}); err != nil || len(blobs) != 3 {
+		t.Errorf("of what is to run there are %d blobs: %v", len(blobs), err)
+	}
+	if n := one[int](t, f.super, "SELECT count(*)::int FROM fleet.publications"); n != len(old20)+1 {
+		t.Errorf("%d publications are left", n)
 	}
 	// The same event once more is late now.
 	b.wantSent(t, h.conn, [3]int{1, 0, 1})

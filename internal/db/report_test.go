@@ -3,10 +3,15 @@ package db_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bittern/internal/db"
+	"bittern/internal/rules/mirror"
 )
 
 // ruleset is the SHA-256 of lines "ID HASH", by ids; see fleet.ruleset_of.
@@ -24,25 +29,38 @@ func contentHash(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// publish publishes rules of these bodies, by id, and returns the ruleset.
-func (f *fleet) publish(bodies map[string]string) string {
+// published is what was published by SQL alone, with files that are no rules: the server does not look into them.
+type published struct {
+	id, ruleset string
+	manifest    mirror.Manifest
+	pages       [][]byte
+}
+
+// publish publishes files of these bodies, by name, and rules that go by the same names.
+func (f *fleet) publish(bodies map[string]string) published {
 	f.t.Helper()
-	var all []map[string]any
+	var files []mirror.File
+	var versions []map[string]any
+	var blobs [][]byte
 	hashes := map[string]string{}
 	for id, body := range bodies {
 		hashes[id] = contentHash(body)
-		all = append(all, map[string]any{"rule_id": id, "rule_version": 1, "name": "name of " + id, "attack": []string{"T1059"},
-			"content_hash": hashes[id], "body": body, "signature": "0102"})
+		files = append(files, mirror.File{Name: id + ".yml", Blob: mirror.BlobOf([]byte(body))})
+		blobs = append(blobs, []byte(body))
+		versions = append(versions, map[string]any{"rule_id": id, "rule_version": 1, "name": "name of " + id, "attack": []string{"T1059"},
+			"content_hash": hashes[id], "body": body})
 	}
-	text, err := json.Marshal(all)
-	if err != nil {
-		f.t.Fatal(err)
+	p := published{ruleset: ruleset(hashes)}
+	p.manifest, p.pages = mirror.NewManifest(files, p.ruleset, mirror.Together, time.Now())
+	exec(f.t, f.ops, "BEGIN")
+	exec(f.t, f.ops, "SELECT fleet.begin_publish_v1($1, 'key')", p.manifest.Content())
+	exec(f.t, f.ops, "SELECT fleet.put_blobs_v1($1), fleet.put_versions_v1($2)", append(blobs, p.pages...), versions)
+	p.id = one[string](f.t, f.ops, "SELECT fleet.publish_v1($1, '\\x0304', 'key', $2)", string(p.manifest.Bytes()), hashes)
+	exec(f.t, f.ops, "COMMIT")
+	if want := contentHash(string(p.manifest.Bytes())); p.id != want {
+		f.t.Fatalf("the publication is %s, want %s", p.id, want)
 	}
-	got := one[string](f.t, f.ops, "SELECT fleet.publish_ruleset_v1($1, 'the manifest', '\\x0304', 'key')", string(text))
-	if want := ruleset(hashes); got != want {
-		f.t.Fatalf("the ruleset is %s, want %s", got, want)
-	}
-	return got
+	return p
 }
 
 func TestRulesArePublished(t *testing.T) {
@@ -50,36 +68,120 @@ func TestRulesArePublished(t *testing.T) {
 	h, other := f.host("a"), f.host("b")
 	a := &agent{conn: h.conn}
 	a.want(t, "")
-	if a.ruleset != nil {
-		t.Errorf("got ruleset %s", *a.ruleset)
+	if a.publication != nil {
+		t.Errorf("got publication %s", *a.publication)
+	}
+	if p, err := db.ReadPublication(t.Context(), h.conn, ""); p != nil || err != nil {
+		t.Errorf("got %v, %v", p, err)
 	}
 	first, second := f.publish(map[string]string{"R1": "one", "R_2": "two"}), f.publish(map[string]string{"R1": "one", "R3": "three"})
-	exec(t, f.ops, "SELECT fleet.assign_ruleset_v1('fleet', NULL, $1)", first)
-	exec(t, f.ops, "SELECT fleet.make_group_v1('canary', 0), fleet.set_member_v1('canary', 'b', true), fleet.assign_ruleset_v1('group', 'canary', $1)", second)
+	exec(t, f.ops, "SELECT fleet.assign_v1('fleet', NULL, $1)", first.id)
+	exec(t, f.ops, "SELECT fleet.make_group_v1('canary', 0), fleet.set_member_v1('canary', 'b', true), fleet.assign_v1('group', 'canary', $1)", second.id)
+	if again := one[*int64](t, f.ops, "SELECT fleet.assign_v1('fleet', NULL, $1)", first.id); again != nil {
+		t.Errorf("an assignment that was there already makes generation %d", *again)
+	}
 	a.want(t, "")
 	b := &agent{conn: other.conn}
 	b.want(t, "")
-	if *a.ruleset != first || *b.ruleset != second {
-		t.Fatalf("got %s and %s", *a.ruleset, *b.ruleset)
+	if *a.publication != first.id || *b.publication != second.id {
+		t.Fatalf("got %s and %s", *a.publication, *b.publication)
 	}
-	got := row(t, h.conn, "SELECT * FROM fleet.agent_manifest_v1(NULL)")
-	if got["ruleset"] != first || got["manifest"] != "the manifest" || got["key_id"] != "key" || got["signature"] != `\x0304` || len(got["rules"].(map[string]any)) != 2 {
-		t.Errorf("got %v", got)
+	if got := row(t, h.conn, "SELECT publication FROM fleet.agent_hello_v1('{}')"); got["publication"] != first.id {
+		t.Errorf("hello says %v", got)
 	}
-	if n := one[int](t, h.conn, "SELECT count(*)::int FROM fleet.agent_manifest_v1($1)", first); n != 0 {
-		t.Error("a manifest is sent that is known")
+	got, err := db.ReadPublication(t.Context(), h.conn, second.id)
+	want := &mirror.Publication{ID: first.id, KeyID: "key", Manifest: first.manifest.Bytes(), Signature: []byte{3, 4}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v: -want +got\n%s", err, diff)
 	}
-	got = row(t, h.conn, "SELECT * FROM fleet.agent_rules_v1($1)", []string{contentHash("two"), contentHash("three"), contentHash("none")})
-	if got["rule_id"] != "R_2" || got["body"] != "two" || got["signature"] != `\x0102` {
-		t.Errorf("got %v", got)
+	if got, err := db.ReadPublication(t.Context(), h.conn, first.id); got != nil || err != nil {
+		t.Errorf("a manifest is sent that is known: %v, %v", got, err)
+	}
+	page := mirror.SumOf(first.pages[0])
+	blobs, err := db.ReadBlobs(t.Context(), h.conn, []string{contentHash("two"), page, contentHash("three"), contentHash("none"), contentHash("two")})
+	if err != nil || len(blobs) != 2 || string(blobs[contentHash("two")]) != "two" || string(blobs[page]) != string(first.pages[0]) {
+		t.Errorf("got %q, %v", blobs, err)
 	}
 	// What another group is to run is none of its business.
-	if n := one[int](t, other.conn, "SELECT count(*)::int FROM fleet.agent_rules_v1($1)", []string{contentHash("two")}); n != 0 {
-		t.Error("a host gets rules of others")
+	for _, sums := range [][]string{{contentHash("two"), page}, {mirror.SumOf(first.manifest.Bytes())}} {
+		if blobs, err := db.ReadBlobs(t.Context(), other.conn, sums); len(blobs) != 0 || err != nil {
+			t.Errorf("a host gets files of others: %q, %v", blobs, err)
+		}
 	}
-	exec(t, f.ops, "SELECT fleet.assign_ruleset_v1('group', 'canary', NULL)")
-	if b.want(t, ""); *b.ruleset != first {
-		t.Errorf("got %s", *b.ruleset)
+	exec(t, f.ops, "SELECT fleet.assign_v1('group', 'canary', NULL)")
+	if b.want(t, ""); *b.publication != first.id {
+		t.Errorf("got %s", *b.publication)
+	}
+	if got := row(t, f.ops, "SELECT ruleset FROM fleet.publications WHERE publication = $1", first.id); got["ruleset"] != first.ruleset {
+		t.Errorf("got %v", got)
+	}
+}
+
+// TestBlobsAreSentInParts: one answer is small enough for a slow line, and has something for whoever asks again.
+func TestBlobsAreSentInParts(t *testing.T) {
+	f := newFleet(t)
+	h := f.host("a")
+	bodies := map[string]string{}
+	var sums []string
+	for i := range 7 {
+		id := fmt.Sprint("R", i)
+		bodies[id] = strings.Repeat(fmt.Sprint(i), 1<<20)
+		sums = append(sums, contentHash(bodies[id]))
+	}
+	p := f.publish(bodies)
+	exec(t, f.ops, "SELECT fleet.assign_v1('host', 'a', $1)", p.id)
+	blobs, err := db.ReadBlobs(t.Context(), h.conn, sums)
+	if err != nil || len(blobs) != 4 {
+		t.Errorf("%d blobs, %v", len(blobs), err)
+	}
+	if _, err := db.ReadBlobs(t.Context(), h.conn, make([]string, 501)); state(err) != "22023" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPublicationsThatAreRefused(t *testing.T) {
+	f := newFleet(t)
+	p := f.publish(map[string]string{"R1": "one"})
+	empty := ruleset(nil)
+	try := func(manifest string, rules any) error {
+		_, err := f.ops.Exec(t.Context(), "SELECT fleet.publish_v1($1, NULL, '', $2)", manifest, rules)
+		return err
+	}
+	page := func(text string) string {
+		exec(t, f.ops, "SELECT fleet.put_blobs_v1($1)", [][]byte{[]byte(text)})
+		return fmt.Sprintf("page %s %d\n", contentHash(text), len(text))
+	}
+	head := "bittern rules 1\ntime x\nruleset " + empty + "\ntake together\nfiles 1\n"
+	rules := map[string]string{}
+	for manifest, want := range map[string]string{
+		"":   "22023",
+		head: "22023",
+		strings.Replace(head, "files 1", "files 20001", 1) + page(""): "22023",
+		strings.Replace(head, empty, "x", 1) + page(""):               "22023",
+		head + strings.Repeat(page(""), 65):                           "22023",
+		head + "page " + contentHash("nowhere") + " 7\n":              "23503",
+		head + "page " + contentHash("one") + " 4\n":                  "23503",
+		head + page(contentHash("one")+" 4 a.yml\n"):                  "23503",
+		head + page(contentHash("none")+" 4 a.yml\n"):                 "23503",
+		head + page(contentHash("one")+" 3 ../a.yml\n"):               "23503",
+		head + page(contentHash("one")+" 3 lists/../a.yml\n"):         "23503",
+		head + page("nothing"):                                        "23503",
+	} {
+		if err := try(manifest, rules); state(err) != want {
+			t.Errorf("%q: got %v, want %s", manifest, err, want)
+		}
+	}
+	if err := try(head+page(contentHash("one")+" 3 b.yml\n"), map[string]string{"R1": contentHash("one")}); state(err) != "22023" {
+		t.Errorf("rules of another set: %v", err)
+	}
+	if err := try(head+page(contentHash("one")+" 3 b.yml\n"), nil); state(err) != "23503" {
+		t.Errorf("a set that nobody knows: %v", err)
+	}
+	if err := try(head+page(contentHash("one")+" 3 b.yml\n"), rules); err != nil {
+		t.Errorf("one that is right: %v", err)
+	}
+	if err := try(string(p.manifest.Bytes()), nil); state(err) != "23505" {
+		t.Errorf("once more: %v", err)
 	}
 }
 

@@ -30,19 +30,19 @@ type ruleState struct {
 
 // agent is what an agent knows.
 type agent struct {
-	conn     *pgx.Conn
-	gen      *int64
-	timeline *string
-	states   map[string]ruleState
-	resynced bool // the last time
-	ruleset  *string
+	conn        *pgx.Conn
+	gen         *int64
+	timeline    *string
+	states      map[string]ruleState
+	resynced    bool // the last time
+	publication *string
 }
 
 // sync asks for what is new.
 func (a *agent) sync(ctx context.Context) error {
 	var states []byte
-	err := a.conn.QueryRow(ctx, "SELECT generation, timeline::text, resync, states, ruleset FROM fleet.agent_sync_v1($1, $2, NULL)", a.gen, a.timeline).
-		Scan(&a.gen, &a.timeline, &a.resynced, &states, &a.ruleset)
+	err := a.conn.QueryRow(ctx, "SELECT generation, timeline::text, resync, states, publication FROM fleet.agent_sync_v1($1, $2, NULL)", a.gen, a.timeline).
+		Scan(&a.gen, &a.timeline, &a.resynced, &states, &a.publication)
 	if err != nil {
 		return err
 	}
@@ -225,6 +225,26 @@ func TestClonesAreDetected(t *testing.T) {
 	}
 	if n := one[int](t, f.super, "SELECT count(*)::int FROM fleet.host_instances"); n > 16 {
 		t.Errorf("%d instances are kept", n)
+	}
+}
+
+func TestHeartbeatSaysWhatWasTaken(t *testing.T) {
+	f := newFleet(t)
+	h := f.host("a")
+	beat := "SELECT fleet.agent_sync_v1(1, NULL, $1)"
+	for _, c := range []struct{ publication, problem, wantPublication, wantProblem string }{
+		{"p1", "the signature is wrong", "p1", "the signature is wrong"},
+		{strings.Repeat("p", 100), strings.Repeat("é", 1100), strings.Repeat("p", 64), strings.Repeat("é", 1024)},
+	} {
+		exec(t, h.conn, beat, map[string]any{"publication": c.publication, "problem": c.problem})
+		got := row(t, f.ops, "SELECT publication, problem FROM fleet.host_heartbeat")
+		if got["publication"] != c.wantPublication || got["problem"] != c.wantProblem {
+			t.Errorf("got %v", got)
+		}
+	}
+	exec(t, h.conn, beat, map[string]any{})
+	if got := row(t, f.ops, "SELECT publication, problem FROM fleet.host_heartbeat"); got["publication"] != "" || got["problem"] != "" {
+		t.Errorf("got %v", got)
 	}
 }
 

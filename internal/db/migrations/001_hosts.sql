@@ -76,7 +76,9 @@ CREATE TABLE fleet.host_heartbeat (
 	lost_total     bigint NOT NULL,
 	cpu            real NOT NULL,   -- share of one core
 	rss            bigint NOT NULL, -- bytes
-	clock_ms       bigint NOT NULL  -- by how much the host's clock is ahead
+	clock_ms       bigint NOT NULL, -- by how much the host's clock is ahead
+	publication    text NOT NULL DEFAULT '', -- that it has taken its rules from
+	problem        text NOT NULL DEFAULT ''  -- the newest thing that is wrong with its link, or with its rules as a whole
 ) WITH (fillfactor = 50);
 
 -- Which agents have spoken for a host. Processes come and go; two that take turns are two machines with one identity.

@@ -12,21 +12,17 @@ CREATE TABLE fleet.rule_versions (
 	content_hash text PRIMARY KEY CHECK (content_hash ~ '^[0-9a-f]{64}$'),
 	rule_id      text NOT NULL REFERENCES fleet.rules,
 	rule_version integer NOT NULL,
-	body         text NOT NULL,
-	signature    bytea,
+	body         text NOT NULL, -- the rule with its lists, for people to read
 	published_at timestamptz NOT NULL DEFAULT now(),
 	published_by name NOT NULL DEFAULT session_user
 );
 CREATE INDEX ON fleet.rule_versions (rule_id);
 
 -- The name of a ruleset is the SHA-256 of its lines, so that nobody can say under a name what it does not hold. There are
--- those that were published, with a manifest, and those that hosts have reported from rule files of their own.
+-- those of publications, and those that hosts have reported from rule files of their own.
 CREATE TABLE fleet.rulesets (
 	ruleset      text PRIMARY KEY CHECK (ruleset ~ '^[0-9a-f]{64}$'),
 	first_host   bigint REFERENCES fleet.hosts, -- that reported it; null if it was published
-	manifest     text,
-	signature    bytea,
-	key_id       text,
 	created_at   timestamptz NOT NULL DEFAULT now()
 );
 
@@ -39,16 +35,55 @@ CREATE TABLE fleet.ruleset_rules (
 CREATE INDEX ON fleet.ruleset_rules (rule_id);
 CREATE INDEX ON fleet.ruleset_rules (content_hash);
 
+-- What is published is a directory of rule files, as it is: files define lists for each other, and what is wrong is wrong in a file.
+-- A publication is a manifest, which names pages by their SHA-256; a page has a line "SHA256 SIZE NAME" for each of its files.
+-- So one edit of ten thousand files is two small texts and the file for each agent, and not the names of all.
+CREATE TABLE fleet.blobs (
+	sha256   text PRIMARY KEY CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+	body     bytea NOT NULL,
+	added_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE fleet.publications (
+	publication  text PRIMARY KEY CHECK (publication ~ '^[0-9a-f]{64}$'), -- SHA-256 of the manifest
+	manifest     text NOT NULL,
+	signature    bytea, -- Ed25519, of the manifest's bytes; null if it is not signed
+	key_id       text NOT NULL DEFAULT '',
+	content      text NOT NULL, -- SHA-256 of what the manifest says of pages: the same files are not published twice
+	ruleset      text NOT NULL REFERENCES fleet.rulesets,
+	published_at timestamptz NOT NULL DEFAULT now(),
+	published_by name NOT NULL DEFAULT session_user,
+	UNIQUE (content, key_id),
+	CHECK ((signature IS NULL) = (key_id = ''))
+);
+CREATE INDEX ON fleet.publications (ruleset);
+
+CREATE TABLE fleet.publication_pages (
+	publication text NOT NULL REFERENCES fleet.publications ON DELETE CASCADE,
+	page        text NOT NULL REFERENCES fleet.blobs,
+	PRIMARY KEY (publication, page)
+);
+CREATE INDEX ON fleet.publication_pages (page);
+
+-- Publications share pages, and so a row for each file of each publication is not needed.
+CREATE TABLE fleet.page_files (
+	page text NOT NULL REFERENCES fleet.blobs,
+	file text NOT NULL REFERENCES fleet.blobs,
+	PRIMARY KEY (page, file)
+);
+CREATE INDEX ON fleet.page_files (file);
+
 CREATE TABLE fleet.ruleset_assignments (
-	scope    text NOT NULL CHECK (scope IN ('fleet', 'group', 'host')),
-	scope_id bigint NOT NULL DEFAULT 0,
-	ruleset  text NOT NULL REFERENCES fleet.rulesets,
-	set_by   name NOT NULL DEFAULT session_user,
-	set_at   timestamptz NOT NULL DEFAULT now(),
-	gen      bigint NOT NULL,
+	scope       text NOT NULL CHECK (scope IN ('fleet', 'group', 'host')),
+	scope_id    bigint NOT NULL DEFAULT 0,
+	publication text NOT NULL REFERENCES fleet.publications,
+	set_by      name NOT NULL DEFAULT session_user,
+	set_at      timestamptz NOT NULL DEFAULT now(),
+	gen         bigint NOT NULL,
 	PRIMARY KEY (scope, scope_id),
 	CHECK ((scope = 'fleet') = (scope_id = 0))
 );
+CREATE INDEX ON fleet.ruleset_assignments (publication);
 
 CREATE TABLE fleet.host_rulesets (
 	host_id     bigint PRIMARY KEY REFERENCES fleet.hosts,

@@ -66,12 +66,12 @@ BEGIN
 END
 $$;
 
--- host_ruleset is what a host is to run: what is said of itself beats its groups', and that the fleet's.
-CREATE FUNCTION fleet.host_ruleset(p_host bigint) RETURNS text
+-- host_publication is what a host is to take its rules from: what is said of itself beats its groups', and that the fleet's.
+CREATE FUNCTION fleet.host_publication(p_host bigint) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	RETURN (
-		SELECT a.ruleset FROM fleet.ruleset_assignments a
+		SELECT a.publication FROM fleet.ruleset_assignments a
 		LEFT JOIN (fleet.host_group_members m JOIN fleet.host_groups g USING (group_id))
 			ON a.scope = 'group' AND m.group_id = a.scope_id AND m.host_id = p_host
 		WHERE a.scope = 'fleet' OR (a.scope = 'host' AND a.scope_id = p_host) OR m.host_id IS NOT NULL
@@ -84,7 +84,7 @@ $$;
 -- machine_id, boot_id and instance. A host that is refused gets the reason, and nothing else.
 CREATE FUNCTION fleet.agent_hello_v1(p_inventory jsonb)
 RETURNS TABLE (host_id bigint, host_uuid uuid, server_time timestamptz, schema_version integer, generation bigint, timeline uuid,
-	sync_ms integer, heartbeat_s integer, drain_rows_s integer, rows_per_call integer, body_bytes integer, ruleset text,
+	sync_ms integer, heartbeat_s integer, drain_rows_s integer, rows_per_call integer, body_bytes integer, publication text,
 	clone boolean, refused text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -110,7 +110,7 @@ BEGIN
 	PERFORM fleet.note_instance(v_host, (p_inventory->>'instance')::uuid, p_inventory->>'machine_id', (p_inventory->>'boot_id')::uuid);
 	RETURN QUERY
 	SELECT h.host_id, h.host_uuid, clock_timestamp(), (SELECT max(v.version) FROM fleet.schema_versions v), c.gen, fleet.timeline(),
-		s.sync_ms, s.heartbeat_s, s.drain_rows_s, s.rows_per_call, s.body_bytes, fleet.host_ruleset(v_host), fleet.is_clone(v_host), NULL::text
+		s.sync_ms, s.heartbeat_s, s.drain_rows_s, s.rows_per_call, s.body_bytes, fleet.host_publication(v_host), fleet.is_clone(v_host), NULL::text
 	FROM fleet.hosts h, fleet.settings s, fleet.state_clock c WHERE h.host_id = v_host;
 END
 $$;

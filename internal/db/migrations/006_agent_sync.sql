@@ -10,16 +10,18 @@ BEGIN
 	END IF;
 	SELECT s.heartbeat_s INTO v_interval FROM fleet.settings s;
 	INSERT INTO fleet.host_heartbeat AS h (host_id, last_seen, interval_s, boot_id, instance, applied_gen, ruleset, outbox_records,
-		outbox_bytes, oldest_unsent, lost_total, cpu, rss, clock_ms)
+		outbox_bytes, oldest_unsent, lost_total, cpu, rss, clock_ms, publication, problem)
 	VALUES (p_host, clock_timestamp(), v_interval, (p->>'boot_id')::uuid, (p->>'instance')::uuid, coalesce((p->>'applied_gen')::bigint, 0),
 		left(coalesce(p->>'ruleset', ''), 64), coalesce((p->>'outbox_records')::bigint, 0), coalesce((p->>'outbox_bytes')::bigint, 0),
 		(p->>'oldest_unsent')::timestamptz, coalesce((p->>'lost_total')::bigint, 0), coalesce((p->>'cpu')::real, 0),
 		coalesce((p->>'rss')::bigint, 0),
-		coalesce((extract(epoch FROM (p->>'time')::timestamptz - clock_timestamp()) * 1000)::bigint, 0))
+		coalesce((extract(epoch FROM (p->>'time')::timestamptz - clock_timestamp()) * 1000)::bigint, 0),
+		left(coalesce(p->>'publication', ''), 64), left(coalesce(p->>'problem', ''), 1024))
 	ON CONFLICT (host_id) DO UPDATE SET last_seen = excluded.last_seen, interval_s = excluded.interval_s, boot_id = excluded.boot_id,
 		instance = excluded.instance, applied_gen = excluded.applied_gen, ruleset = excluded.ruleset,
 		outbox_records = excluded.outbox_records, outbox_bytes = excluded.outbox_bytes, oldest_unsent = excluded.oldest_unsent,
-		lost_total = excluded.lost_total, cpu = excluded.cpu, rss = excluded.rss, clock_ms = excluded.clock_ms;
+		lost_total = excluded.lost_total, cpu = excluded.cpu, rss = excluded.rss, clock_ms = excluded.clock_ms,
+		publication = excluded.publication, problem = excluded.problem;
 	PERFORM fleet.note_instance(p_host, (p->>'instance')::uuid, p->>'machine_id', (p->>'boot_id')::uuid);
 END
 $$;
@@ -62,7 +64,7 @@ $$;
 -- an earlier one: what is told twice does no harm.
 CREATE FUNCTION fleet.agent_sync_v1(p_known_gen bigint, p_known_timeline uuid, p_heartbeat jsonb)
 RETURNS TABLE (generation bigint, timeline uuid, server_time timestamptz, sync_ms integer, heartbeat_s integer, drain_rows_s integer,
-	resync boolean, clone boolean, ruleset text, states jsonb)
+	resync boolean, clone boolean, publication text, states jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	v_host bigint;
@@ -88,7 +90,7 @@ BEGIN
 	resync := p_known_gen IS NULL OR p_known_gen > generation OR p_known_gen < v_resync_gen OR p_known_timeline IS DISTINCT FROM timeline;
 	IF resync OR p_known_gen < generation THEN
 		states := fleet.host_states(v_host, CASE WHEN resync THEN 0 ELSE p_known_gen END, server_time);
-		ruleset := fleet.host_ruleset(v_host);
+		publication := fleet.host_publication(v_host);
 	END IF;
 	RETURN NEXT;
 END

@@ -1,4 +1,4 @@
--- What agents say of the rules that run, and the rules that they fetch.
+-- What agents say of the rules that run, and what they fetch of those that are to run.
 
 -- ruleset_of is the name of a set of rules, an object of content hashes by rule id: the SHA-256 of a line "ID HASH" for each, in
 -- the order of the ids' bytes.
@@ -72,33 +72,36 @@ BEGIN
 END
 $$;
 
--- agent_manifest_v1 returns the ruleset that is to run, with its signed manifest; no row if it is the known one or if there is none.
-CREATE FUNCTION fleet.agent_manifest_v1(p_known text)
-RETURNS TABLE (ruleset text, manifest text, signature bytea, key_id text, rules jsonb)
+-- agent_manifest_v1 returns the publication that is to run, with its signed manifest; no row if it is the known one or if there is none.
+CREATE FUNCTION fleet.agent_manifest_v1(p_known text) RETURNS TABLE (publication text, manifest text, signature bytea, key_id text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	v_host bigint := fleet.require_host();
 BEGIN
-	RETURN QUERY SELECT r.ruleset, r.manifest, r.signature, r.key_id,
-		(SELECT coalesce(jsonb_object_agg(x.rule_id, x.content_hash), '{}') FROM fleet.ruleset_rules x WHERE x.ruleset = r.ruleset)
-	FROM fleet.rulesets r WHERE r.ruleset = fleet.host_ruleset(v_host) AND r.ruleset IS DISTINCT FROM p_known;
+	RETURN QUERY SELECT p.publication, p.manifest, p.signature, p.key_id FROM fleet.publications p
+	WHERE p.publication = fleet.host_publication(v_host) AND p.publication IS DISTINCT FROM p_known;
 END
 $$;
 
--- agent_rules_v1 returns rules by content, at most 500: only such as this host is to run, for others may be none of its business.
-CREATE FUNCTION fleet.agent_rules_v1(p_hashes text[])
-RETURNS TABLE (content_hash text, rule_id text, rule_version integer, body text, signature bytea)
+-- agent_blobs_v1 returns pages and files by their SHA-256, at most 500, and of those the first 4 MiB: who asks asks again for the rest.
+-- Only such as this host is to run, for others may be none of its business.
+CREATE FUNCTION fleet.agent_blobs_v1(p_sums text[]) RETURNS TABLE (sha256 text, body bytea)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	v_host bigint := fleet.require_host();
+	v_publication text := fleet.host_publication(v_host);
 BEGIN
-	IF cardinality(p_hashes) > 500 THEN
-		RAISE EXCEPTION 'at most 500 rules are sent at once' USING ERRCODE = 'invalid_parameter_value';
+	IF cardinality(p_sums) > 500 OR coalesce(array_ndims(p_sums), 1) <> 1 THEN
+		RAISE EXCEPTION 'at most 500 pages and files are sent at once' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	RETURN QUERY SELECT v.content_hash, v.rule_id, v.rule_version, v.body, v.signature
-	FROM fleet.ruleset_rules r JOIN fleet.rule_versions v USING (content_hash)
-	WHERE r.ruleset = fleet.host_ruleset(v_host) AND v.content_hash = ANY (p_hashes);
+	RETURN QUERY SELECT s.sha256, s.body FROM (
+		SELECT b.sha256, b.body, sum(octet_length(b.body)) OVER (ORDER BY a.place) - octet_length(b.body) AS before
+		FROM (SELECT u.sum, min(u.place) AS place FROM unnest(p_sums) WITH ORDINALITY u(sum, place) GROUP BY u.sum) a
+		JOIN fleet.blobs b ON b.sha256 = a.sum
+		WHERE EXISTS (SELECT FROM fleet.publication_pages p WHERE p.publication = v_publication AND p.page = b.sha256)
+			OR EXISTS (SELECT FROM fleet.page_files f JOIN fleet.publication_pages p USING (page) WHERE p.publication = v_publication AND f.file = b.sha256)
+	) s WHERE s.before < 4194304;
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION fleet.agent_report_v1(text, jsonb, jsonb), fleet.agent_manifest_v1(text), fleet.agent_rules_v1(text[]) TO fleet_agent;
+GRANT EXECUTE ON FUNCTION fleet.agent_report_v1(text, jsonb, jsonb), fleet.agent_manifest_v1(text), fleet.agent_blobs_v1(text[]) TO fleet_agent;
