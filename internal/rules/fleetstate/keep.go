@@ -1,9 +1,7 @@
 package fleetstate
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -84,10 +82,7 @@ func (d *disk) keep(now content, clock Clock) error {
 		return d.put(now.encode(clock))
 	}
 	d.last = nil
-	if err := d.restore(); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return d.restore()
 }
 
 // written notes that the file was written, and when it is to be written again.
