@@ -14,7 +14,7 @@ import (
 
 // TestRestart: all is there again, and what expires goes on to.
 func TestRestart(t *testing.T) {
-	for name, again := range map[string]func(*fixture, testing.TB, func()){"stopped": (*fixture).restart, "killed": (*fixture).crash} {
+	for name, again := range map[string]func(*fixture, reporter, func()){"stopped": (*fixture).restart, "killed": (*fixture).crash} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, nil)
 			f.host.define(1, "R1")
@@ -49,7 +49,7 @@ func TestRestart(t *testing.T) {
 // TestReboot: what is left is what was left when the file was written, or by the time of day, whichever is less.
 func TestReboot(t *testing.T) {
 	for name, c := range map[string]struct {
-		again  func(*fixture, testing.TB, func())
+		again  func(*fixture, reporter, func())
 		before time.Duration // up since the state was given
 		clock  time.Duration // what the reboot takes, by the clock
 		left   time.Duration

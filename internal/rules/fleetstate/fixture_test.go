@@ -21,7 +21,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func must(t testing.TB, err error) {
+// reporter is a testing.TB or a rapid.T.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Fatal(args ...any)
+}
+
+func must(t reporter, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +239,7 @@ func start(t testing.TB, change func(*Config)) *fixture {
 	f := &fixture{host: newHost(), machine: newMachine(), log: &journal{}}
 	f.cfg = Config{
 		Under: f.host, File: filepath.Join(t.TempDir(), "state", "fleet"), Clock: f.machine,
-		Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Log: f.log.logger(),
 	}
 	if change != nil {
 		change(&f.cfg)
@@ -241,7 +249,7 @@ func start(t testing.TB, change func(*Config)) *fixture {
 	return f
 }
 
-func (f *fixture) open(t testing.TB) {
+func (f *fixture) open(t reporter) {
 	t.Helper()
 	s, err := New(f.cfg)
 	must(t, err)
@@ -250,7 +258,7 @@ func (f *fixture) open(t testing.TB) {
 }
 
 // restart stops the store in good order, and starts another one.
-func (f *fixture) restart(t testing.TB, meanwhile func()) {
+func (f *fixture) restart(t reporter, meanwhile func()) {
 	t.Helper()
 	must(t, f.Close())
 	meanwhile()
@@ -258,14 +266,14 @@ func (f *fixture) restart(t testing.TB, meanwhile func()) {
 }
 
 // crash starts another store, while the one before gets to nothing any more.
-func (f *fixture) crash(t testing.TB, meanwhile func()) {
+func (f *fixture) crash(t reporter, meanwhile func()) {
 	t.Helper()
 	f.kill(t)
 	meanwhile()
 	f.open(t)
 }
 
-func (f *fixture) kill(t testing.TB) {
+func (f *fixture) kill(t reporter) {
 	t.Helper()
 	f.idle(t)
 	close(f.quit)
@@ -275,7 +283,7 @@ func (f *fixture) kill(t testing.TB) {
 }
 
 // idle waits until the file is written, if it is to be.
-func (f *fixture) idle(t testing.TB) {
+func (f *fixture) idle(t reporter) {
 	t.Helper()
 	for deadline := time.Now().Add(storetest.Patience); ; runtime.Gosched() {
 		f.mu.Lock()
@@ -366,3 +374,5 @@ func (j *journal) has(text string) int {
 	defer j.mu.Unlock()
 	return strings.Count(j.text.String(), text)
 }
+
+func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
