@@ -161,7 +161,7 @@ func changeText(data []byte) (string, error) {
 	}
 	if c.State != nil {
 		state := *c.State
-		state.SetBy, state.SetAt = c.By, nil
+		state.SetBy, state.SetAt, state.Scope = c.By, nil, "" // By says the scope of who has set it
 		text += ": " + stateText(state)
 	}
 	if c.Error != "" {

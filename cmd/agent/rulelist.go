@@ -185,6 +185,14 @@ func plainLines(text string) string {
 	return strings.Join(all, "\n") + "\n"
 }
 
+// setBy names who has set a state, and for which hosts if it is one of a fleet.
+func setBy(s control.State) string {
+	if s.Scope != "" {
+		return strings.TrimSpace(s.SetBy + " (" + s.Scope + ")")
+	}
+	return s.SetBy
+}
+
 func stateText(s control.State) string {
 	text := s.State
 	if s.ConfidenceMax != nil {
@@ -194,7 +202,7 @@ func stateText(s control.State) string {
 		text += ", until " + when(*s.ExpiresAt)
 	}
 	if s.SetBy != "" {
-		text += ", by " + s.SetBy
+		text += ", by " + setBy(s)
 	}
 	if s.SetAt != nil {
 		text += " at " + when(*s.SetAt)

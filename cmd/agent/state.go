@@ -269,7 +269,8 @@ func listStates(out io.Writer, form string, states map[string]control.State, now
 	list := []listedState{}
 	for _, id := range slices.Sorted(maps.Keys(states)) {
 		s := states[id]
-		list = append(list, listedState{id, s, s.ExpiresAt != nil && !now.Before(*s.ExpiresAt)})
+		// The fleet's don't expire by the time of day: what the agent tells is in force.
+		list = append(list, listedState{id, s, s.Scope == "" && s.ExpiresAt != nil && !now.Before(*s.ExpiresAt)})
 	}
 	if form == "json" {
 		return writeJSON(out, list)
@@ -291,7 +292,7 @@ func listStates(out io.Writer, form string, states map[string]control.State, now
 		case l.ExpiresAt != nil:
 			until = "until " + when(*l.ExpiresAt)
 		}
-		row(table, l.RuleID, what, until, "by "+l.SetBy, l.Reason)
+		row(table, l.RuleID, what, until, "by "+setBy(l.State), l.Reason)
 	}
 	return table.Flush()
 }

@@ -159,7 +159,7 @@ func changed(c control.Change, host *event.Host) *event.Change {
 		Time: c.Time.Round(0), RuleID: c.RuleID, Version: c.Version, Hash: c.Hash, Result: string(c.Result), Epoch: c.Epoch, Error: c.Error, By: c.By, Host: host,
 	}
 	if c.State != nil {
-		r.State = &event.State{State: c.State.State, ConfidenceMax: c.State.ConfidenceMax, Reason: c.State.Reason}
+		r.State = &event.State{State: c.State.State, ConfidenceMax: c.State.ConfidenceMax, Reason: c.State.Reason, Scope: c.State.Scope}
 		if c.State.ExpiresAt != nil {
 			r.State.ExpiresAt = *c.State.ExpiresAt
 		}

@@ -146,12 +146,12 @@ func TestChanged(t *testing.T) {
 	host := &event.Host{BootID: "boot"}
 	change := control.Change{
 		Topic: control.TopicState + "A", Time: at, RuleID: "A", Result: control.WasSet, Version: 2, Hash: "h", Epoch: 3, By: "alice",
-		State: &control.State{State: "clipped", ConfidenceMax: &most, ExpiresAt: &at, Reason: "r"},
+		State: &control.State{State: "clipped", ConfidenceMax: &most, ExpiresAt: &at, Reason: "r", Scope: "group"},
 	}
 	got := changed(change, host)
 	want := &event.Change{
 		ID: got.ID, Time: at, RuleID: "A", Version: 2, Hash: "h", Result: "set", Epoch: 3, By: "alice", Host: host,
-		State: &event.State{State: "clipped", ConfidenceMax: &most, ExpiresAt: at, Reason: "r"},
+		State: &event.State{State: "clipped", ConfidenceMax: &most, ExpiresAt: at, Reason: "r", Scope: "group"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -172,7 +172,7 @@ func (c *committer) reportState(change rules.Change, epoch uint64) {
 	switch {
 	case change.By == rules.ByExpiry:
 		c.log.Info("rule state expired", attrs...)
-	case c.known(change.RuleID) == nil:
+	case c.known(change.RuleID) == nil && change.State.Scope == "" && change.By != rules.ByFleet: // a fleet has hosts with other rules
 		c.log.Warn("rule state set, but there is no such rule", attrs...)
 	default:
 		c.log.Info("rule state set", attrs...)
@@ -190,6 +190,9 @@ func (c *committer) stateAttrs(change rules.Change, epoch uint64) []any {
 		attrs = append(attrs, "confidence_max", s.ConfidenceMax)
 	}
 	attrs = append(attrs, "by", change.By)
+	if s.Scope != "" {
+		attrs = append(attrs, "scope", s.Scope)
+	}
 	if !s.ExpiresAt.IsZero() {
 		attrs = append(attrs, "expires", s.ExpiresAt.Format(time.RFC3339))
 	}

@@ -84,13 +84,18 @@ func (d *diagnosis) condition() {
 	if s.SetBy != "" {
 		text += ", by " + s.SetBy
 	}
+	hint := "bittern state clear " + id
+	if s.Scope != "" {
+		text += fmt.Sprintf(", in the fleet's database, for the %s", s.Scope)
+		hint = "bittern state set " + id + " enabled --reason ... comes before it on this host"
+	}
 	if s.Reason != "" {
 		text += fmt.Sprintf(" (%s)", s.Reason)
 	}
 	if s.ExpiresAt != nil {
 		text += ", until " + s.ExpiresAt.Format(time.RFC3339)
 	}
-	d.add(control.Finding{Silencing: s.State == "disabled", Text: text, Hint: "bittern state clear " + id})
+	d.add(control.Finding{Silencing: s.State == "disabled", Text: text, Hint: hint})
 }
 
 // classes says whether there are events that the rule could match.

@@ -191,6 +191,7 @@ type State struct {
 	Reason        string     `json:"reason,omitempty"`
 	SetBy         string     `json:"set_by,omitempty"`
 	SetAt         *time.Time `json:"set_at,omitempty"`
+	Scope         string     `json:"scope,omitempty"` // of a state from a fleet: host, group or fleet, which hosts it was given to
 }
 
 // Doctor says what a host offers an agent.

@@ -177,6 +177,7 @@ func TestStatesAreSet(t *testing.T) {
 		"belongs to state clipped":          {State: "disabled", ConfidenceMax: &half},
 		"is past":                           {State: "disabled", ExpiresAt: &past},
 		"filled in by the agent":            {State: "disabled", SetBy: "bob"},
+		"and scope are filled in":           {State: "disabled", Scope: "fleet"},
 	} {
 		if _, err := c.SetState(ctx, "R1", s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

@@ -10,7 +10,7 @@ import (
 
 // StateOf is a state as it is shown.
 func StateOf(s rules.RuleState) State {
-	out := State{State: s.State.String(), Reason: s.Reason, SetBy: s.SetBy}
+	out := State{State: s.State.String(), Reason: s.Reason, SetBy: s.SetBy, Scope: s.Scope}
 	if s.State == rules.Clipped {
 		out.ConfidenceMax = &s.ConfidenceMax
 	}
@@ -36,8 +36,8 @@ func (s State) parse() (rules.RuleState, error) {
 	if s.ConfidenceMax != nil {
 		out.ConfidenceMax = *s.ConfidenceMax
 	}
-	if s.SetBy != "" || s.SetAt != nil {
-		return out, errors.New("set_by and set_at are filled in by the agent")
+	if s.SetBy != "" || s.SetAt != nil || s.Scope != "" {
+		return out, errors.New("set_by, set_at and scope are filled in by the agent")
 	}
 	if s.ExpiresAt != nil {
 		if !s.ExpiresAt.After(time.Now()) {

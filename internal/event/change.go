@@ -26,6 +26,7 @@ type State struct {
 	ConfidenceMax *float64
 	ExpiresAt     time.Time // zero: never
 	Reason        string
+	Scope         string // of a fleet's state: "host", "group", "fleet", the hosts that it was given to; "" if it is of this host
 }
 
 // AppendJSON appends the change as one line of JSON in nested ECS form, without the newline that ends the line.
@@ -78,6 +79,7 @@ func (c *Change) appendState(w *writer) {
 		}
 		w.time("expires_at", c.State.ExpiresAt)
 		w.text("reason", c.State.Reason)
+		w.text("scope", c.State.Scope)
 	})
 }
 
@@ -136,6 +138,7 @@ func (c *Change) AppendText(dst []byte, colour bool) []byte {
 			l.word("expires", c.State.ExpiresAt.UTC().Format(time.RFC3339))
 		}
 		l.known("by", c.By)
+		l.known("scope", c.State.Scope)
 		l.known("reason", c.State.Reason)
 	}
 	if c.Epoch != 0 {

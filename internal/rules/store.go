@@ -53,7 +53,7 @@ type Change struct {
 	Problems Problems // Rejected, StatesRejected: why; Definition: warnings
 	// State is what a rule has from this change on, of a StateSet or a Definition.
 	State RuleState
-	By    string // StateSet: who did it, or ByExpiry
+	By    string // StateSet: who did it, ByExpiry or ByFleet; of a fleet's state "alice (group)"
 	// Seen is when the store learned of the edit, with a monotonic reading: what
 	// passed since then is the agent's part of the time from edit to live.
 	Seen time.Time
@@ -73,6 +73,9 @@ type ChangeSet struct {
 
 // ByExpiry is who did it when a state has expired.
 const ByExpiry = "expiry"
+
+// ByFleet is who did it when a fleet's state is there no more: it is not told whose doing that is.
+const ByFleet = "fleet"
 
 // SourceProblems is what is wrong at present with one source of rules: a file,
 // or the rules directory itself.

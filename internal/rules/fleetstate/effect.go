@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"bittern/internal/rules"
 )
-
-// byFleet is who did it when a fleet's decision is there no more: it is not told whose doing that is.
-const byFleet = "fleet"
 
 // settle takes in what has happened below, then what has expired, and announces it. It comes first
 // wherever something is read or changed, so that no answer is ahead of what is announced, or
@@ -181,9 +179,9 @@ func (s *Store) replace(next content) {
 		if after.Equal(before) {
 			continue
 		}
-		by := byFleet
+		by := rules.ByFleet
 		if after.Scope != "" {
-			by = after.SetBy + " (" + after.Scope + ")"
+			by = strings.TrimSpace(after.SetBy + " (" + after.Scope + ")")
 		}
 		changes = append(changes, rules.Change{Kind: rules.StateSet, RuleID: id, State: after, By: by, Seen: time.Now()})
 	}

@@ -65,12 +65,12 @@ func syncDir(path string) (err error) {
 // put writes the file, and returns when that would survive a loss of power. After an error it has
 // what it had, as far as that can be done.
 func (d *disk) put(data []byte) error {
-	renamed, err := d.replace(data)
+	tried, err := d.replace(data)
 	if err == nil {
 		d.last = data
 		return nil
 	}
-	if renamed {
+	if tried {
 		err = errors.Join(err, d.restore())
 	}
 	return fmt.Errorf("writing %s: %w", d.path, err)
@@ -79,14 +79,19 @@ func (d *disk) put(data []byte) error {
 // restore puts back what the file had.
 func (d *disk) restore() error {
 	if d.last == nil {
-		return errors.Join(d.ops.remove(d.path), d.ops.syncDir(filepath.Dir(d.path)))
+		err := d.ops.remove(d.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return errors.Join(err, d.ops.syncDir(filepath.Dir(d.path)))
 	}
 	_, err := d.replace(d.last)
 	return err
 }
 
-// replace makes a file beside it, and then gives that its name. It reports whether it came to that.
-func (d *disk) replace(data []byte) (renamed bool, err error) {
+// replace makes a file beside it, and then gives that its name. It reports whether it came to that:
+// then nothing is sure after an error.
+func (d *disk) replace(data []byte) (tried bool, err error) {
 	dir, temporary := filepath.Dir(d.path), d.path+".new"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
@@ -100,11 +105,11 @@ func (d *disk) replace(data []byte) (renamed bool, err error) {
 		err = d.ops.sync(f)
 	}
 	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = d.ops.rename(temporary, d.path)
-	}
 	if err != nil {
 		return false, errors.Join(err, d.ops.remove(temporary))
+	}
+	if err := d.ops.rename(temporary, d.path); err != nil {
+		return true, err // the next one writes over it
 	}
 	return true, d.ops.syncDir(dir)
 }
@@ -133,7 +138,8 @@ type storedDecision struct {
 	State         string        `json:"state"`
 	ConfidenceMax float64       `json:"confidence_max,omitempty"`
 	Due           time.Duration `json:"due_ns,omitempty"` // of the uptime
-	ExpiresAt     time.Time     `json:"expires_at,omitzero"`
+	Shown         time.Duration `json:"shown_ns,omitempty"`
+	ExpiresAt     time.Time     `json:"expires_at,omitzero"` // as it is shown: when the uptime was to be Shown
 	Reason        string        `json:"reason,omitempty"`
 	SetBy         string        `json:"set_by,omitempty"`
 	SetAt         time.Time     `json:"set_at,omitzero"`
@@ -150,7 +156,7 @@ func (c content) encode(clock Clock) []byte {
 		r := storedRule{RuleID: id}
 		for _, d := range c.remote[id] {
 			r.Decisions = append(r.Decisions, storedDecision{
-				State: d.state.State.String(), ConfidenceMax: d.state.ConfidenceMax, Due: d.due, ExpiresAt: d.state.ExpiresAt,
+				State: d.state.State.String(), ConfidenceMax: d.state.ConfidenceMax, Due: d.due, Shown: d.shown, ExpiresAt: d.state.ExpiresAt,
 				Reason: d.state.Reason, SetBy: d.state.SetBy, SetAt: d.state.SetAt, Scope: d.state.Scope,
 			})
 		}
@@ -211,10 +217,9 @@ func (f *stored) since(clock Clock, now instant) (content, error) {
 				SetBy: kept.SetBy, SetAt: kept.SetAt, Scope: kept.Scope,
 			}}
 			if d.due != 0 {
-				d.due = max(d.due+shift, 1)
-				d.shown = d.due
-				if at := now.at(d.due); at.Sub(kept.ExpiresAt).Abs() > tolerance {
-					d.state.ExpiresAt = at
+				d.due, d.shown = max(d.due+shift, 1), kept.Shown+shift
+				if now.at(d.shown).Sub(kept.ExpiresAt).Abs() > tolerance { // a clock was set
+					d.shown, d.state.ExpiresAt = d.due, now.at(d.due)
 				}
 			}
 			d.state = d.state.Normal()

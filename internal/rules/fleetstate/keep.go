@@ -1,9 +1,7 @@
 package fleetstate
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -40,7 +38,8 @@ func (s *Store) begin() bool {
 	for id, all := range kept.remote {
 		left := slices.DeleteFunc(slices.Clone(all), func(d decision) bool { return d.expired(now.up) })
 		if len(left) < len(all) {
-			s.log.Info("state from the fleet has expired while no agent ran", "rule_id", id, "state", all[0].state.State.String())
+			s.spent[id] = slices.DeleteFunc(all, func(d decision) bool { return !d.expired(now.up) })
+			s.log.Info("state from the fleet has expired while no agent ran", "rule_id", id)
 		}
 		s.keep(id, left)
 	}
@@ -71,7 +70,8 @@ func (s *Store) rewrite() {
 		if !again {
 			s.log.Warn("states from the fleet can't be written, they may last longer after a reboot", "error", err)
 		}
-		s.putOff()
+		s.failed = true
+		s.writeLater()
 		return
 	}
 	s.written(s.clock.Uptime())
@@ -84,10 +84,7 @@ func (d *disk) keep(now content, clock Clock) error {
 		return d.put(now.encode(clock))
 	}
 	d.last = nil
-	if err := d.restore(); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return d.restore()
 }
 
 // written notes that the file was written, and when it is to be written again.
@@ -103,14 +100,13 @@ func (s *Store) written(now time.Duration) {
 	}
 }
 
-// putOff has the file written later, since that has failed.
-func (s *Store) putOff() {
-	s.failed = true
+// writeLater has the file written after a while, since that has failed.
+func (s *Store) writeLater() {
 	s.write = s.clock.Uptime() + writeAgain
 	s.arm()
 }
 
-// rewriteSoon has the file written now that something has expired, unless it can't be written at present.
+// rewriteSoon has the file written now that something has expired, unless that has just failed.
 func (s *Store) rewriteSoon(now time.Duration) {
 	if s.failed {
 		return

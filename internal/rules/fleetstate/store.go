@@ -87,7 +87,7 @@ type Store struct {
 	alarm  Alarm
 	due    time.Duration // of the clock, when the next decision expires; 0 for never
 	write  time.Duration // of the clock, when the file is to be written again; 0 for never
-	failed bool          // to write it was in vain
+	failed bool          // to write it again was in vain
 	closed bool
 }
 

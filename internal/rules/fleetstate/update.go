@@ -146,7 +146,7 @@ func (s *Store) Apply(u Update) error {
 	if err := s.disk.put(next.encode(s.clock)); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.putOff() // the file may have what does not count
+		s.writeLater() // the file may have what does not count
 		return fmt.Errorf("taking in states of the fleet: %w", err)
 	}
 	s.replace(next)
