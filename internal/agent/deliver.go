@@ -30,12 +30,14 @@ var alerts = outbox.KindsOf(outbox.Detection, outbox.Repeats, outbox.Gap)
 type Sink struct {
 	Name string // its place in the outbox is kept by it
 	Make func(from *outbox.Log) (sink.Sink, error)
+	Pace sink.Pace // of what it lacks after it was away, see sink.RunnerConfig; nil: none
 }
 
 // named is a sink that was made.
 type named struct {
 	name string
 	sink.Sink
+	pace sink.Pace
 }
 
 // openOutbox opens the outbox, with a reader for each sink.
@@ -46,7 +48,7 @@ func (a *Agent) openOutbox() (err error) {
 			return err
 		}
 		readers = append(readers, outbox.ReaderConfig{Name: stdout, Kinds: alerts})
-		a.sinks = append(a.sinks, named{stdout, a.out})
+		a.sinks = append(a.sinks, named{stdout, a.out, nil})
 	}
 	all := a.cfg.Sinks
 	if a.cfg.Fleet != nil {
@@ -66,7 +68,7 @@ func (a *Agent) openOutbox() (err error) {
 		if err != nil {
 			return err
 		}
-		a.sinks = append(a.sinks, named{s.Name, made})
+		a.sinks = append(a.sinks, named{s.Name, made, s.Pace})
 	}
 	a.records = &recorder{box: a.box, publish: func(r Record) { a.control.Records.Publish(streamed(r)) }}
 	return nil
@@ -87,7 +89,7 @@ func deliver(box *outbox.Log, sinks []named, log *slog.Logger, fail func(error))
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &delivery{cancel: cancel, log: log, ended: make([]atomic.Bool, len(sinks))}
 	for _, s := range sinks {
-		runner, err := sink.NewRunner(box.Reader(s.name), s.Sink, sink.RunnerConfig{Log: log})
+		runner, err := sink.NewRunner(box.Reader(s.name), s.Sink, sink.RunnerConfig{Log: log, Pace: s.pace})
 		if err != nil {
 			cancel()
 			return nil, err
@@ -154,7 +156,8 @@ func (q queue) status() *control.Outbox {
 	return s
 }
 
-// drain waits until sinks have delivered what is in a closed outbox, for a while, and for none that fails.
+// drain waits until sinks have delivered what is in a closed outbox, for a while, and for none that fails or has only a backlog that
+// waits for its pace.
 func (d *delivery) drain(within time.Duration) {
 	done := make(chan struct{})
 	go func() { d.running.Wait(); close(done) }()
@@ -171,10 +174,10 @@ func (d *delivery) drain(within time.Duration) {
 	<-done // each one is given up soon
 }
 
-// delivering reports whether a sink is at work and does not fail.
+// delivering reports whether a sink is at work, and neither fails nor waits for its pace.
 func (d *delivery) delivering() bool {
 	for i, runner := range d.runners {
-		if !d.ended[i].Load() && runner.Health() == nil {
+		if !d.ended[i].Load() && runner.Health() == nil && !runner.Paced() {
 			return true
 		}
 	}

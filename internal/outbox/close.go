@@ -50,7 +50,7 @@ func (l *Log) Release() error {
 		for _, s := range l.shelf.all(tier) {
 			if s.file == nil {
 				l.shelf.take(s, func() bool { return true })
-				l.evict(s, l.ackedBy()) // the last time that it can be counted
+				l.evict(s, l.progress()) // the last time that it can be counted
 			} else {
 				errs = append(errs, s.close())
 			}

@@ -77,7 +77,7 @@ func (l *Log) merge(some []*segment) error {
 	}
 	out.file = f
 	// A reader that has gone on meanwhile has some of a group that is one record now.
-	unchanged := func() bool { return slices.Equal(before, l.positions()) && !slices.ContainsFunc(some, l.inHand) }
+	unchanged := func() bool { return !slices.ContainsFunc(some, l.inHand) && slices.Equal(before, l.positions()) } // in this order: it may be acknowledged in between
 	done, err := l.shelf.replace(some, out, func() (bool, error) {
 		if !unchanged() {
 			return false, nil
@@ -105,10 +105,16 @@ func closeAll(some []*segment) (err error) {
 	return err
 }
 
-// positions are where readers are: what is put together must lie between two of them, so that each reader has had
+// positions are where readers are, also ahead of a backlog: what is put together must lie between two of them, so that each reader has had
 // all of it, or nothing.
 func (l *Log) positions() []uint64 {
-	all := l.ackedBy()
+	var all []uint64
+	for _, p := range l.progress() {
+		all = append(all, p.acked)
+		for _, s := range p.ahead {
+			all = append(all, s.from, s.to)
+		}
+	}
 	slices.Sort(all)
 	return all
 }

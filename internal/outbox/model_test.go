@@ -33,10 +33,25 @@ type model struct {
 
 type modelReader struct {
 	ReaderConfig
-	acked    int // number behind the last record that it has
-	next     int // number that it is at least to get next
-	inHand   uint64
-	received uint64 // that it has acknowledged, by Count
+	acked    int            // number behind the last record that it has
+	next     int            // number that it is at least to get next
+	inHand   map[int]uint64 // what it got and did not acknowledge, by number, with Count
+	received uint64         // that it has acknowledged, by Count
+
+	split      int            // number behind the last record of the backlog; 0: there is none
+	aheadNext  int            // number that it is at least to get next ahead of that
+	aheadHand  map[int]uint64 // what it got there and did not acknowledge, by number, with Count
+	ahead      map[int]uint64 // what it acknowledged there
+	deliveries map[int]uint64 // what it acknowledged there before a death, and may get again
+}
+
+// takes counts what is acknowledged. What comes again after a death is known by its id.
+func (r *modelReader) takes(got map[int]uint64) {
+	for n, count := range got {
+		had := r.deliveries[n]
+		delete(r.deliveries, n)
+		r.received += max(count, had) - had
+	}
 }
 
 func newModel(t *rapid.T) *model {
@@ -60,7 +75,15 @@ func (m *model) open() {
 		m.durable = len(m.records)
 	}
 	for _, r := range m.readers {
-		r.next, r.inHand = r.acked, 0
+		for n, count := range r.ahead {
+			m.again += int(count) // also as lost, or as part of another one
+			if r.deliveries == nil {
+				r.deliveries = make(map[int]uint64)
+			}
+			r.deliveries[n] = max(r.deliveries[n], count)
+		}
+		r.next, r.inHand = r.acked, nil
+		r.split, r.ahead, r.aheadHand = 0, nil, nil
 		if m.duplicates {
 			r.next = 0
 		}
@@ -93,39 +116,119 @@ func (m *model) append() {
 	}
 }
 
-// read has a reader read, and acknowledge with luck.
-func (m *model) read(r *modelReader, ack bool) int {
-	reader := m.log.Reader(r.Name)
-	batch := reader.fill()
+// take checks a batch, of which each record is to have at least a number, and returns the number behind the last one.
+func (m *model) take(r *modelReader, batch []Record, least int, into *map[int]uint64) int {
 	for _, got := range batch {
 		var n int
 		if _, err := fmt.Sscanf(string(got.JSON), `{"n":%d}`, &n); err != nil || n >= len(m.records) {
 			m.t.Fatalf("%s got %s", r.Name, got.JSON)
 		}
 		want := m.records[n]
+		_, twice := r.ahead[n]
 		switch {
-		case n < r.next && !m.damaged:
-			m.t.Fatalf("%s got record %d (sequence %d, tier %s), and is at %d", r.Name, n, got.Seq, got.Tier, r.next)
+		case n < least && !m.damaged:
+			m.t.Fatalf("%s got record %d (sequence %d, tier %s), and is at %d", r.Name, n, got.Seq, got.Tier, least)
+		case twice:
+			m.t.Fatalf("%s got record %d (sequence %d, tier %s) again, which it has", r.Name, n, got.Seq, got.Tier)
 		case !r.Kinds.Has(got.Kind):
 			m.t.Fatalf("%s got a %s", r.Name, got.Kind)
 		case want.Kind != got.Kind || want.Tier != got.Tier || want.Rule != got.Rule || want.ID != got.ID || want.Group != got.Group || !want.Time.Equal(got.Time) || !bytes.Equal(want.Text, got.Text):
 			m.t.Fatalf("%s got record %d as %v, want %v", r.Name, n, got, want)
 		}
-		r.next = n + 1
-		r.inHand += got.Count
+		least = n + 1
+		if *into == nil {
+			*into = make(map[int]uint64)
+		}
+		(*into)[n] += got.Count
+	}
+	return least
+}
+
+// read has a reader read, of a backlog at most so many, and acknowledge with luck.
+func (m *model) read(r *modelReader, most int, ack bool) int {
+	reader := m.log.Reader(r.Name)
+	batch := reader.ReadBacklog(most)
+	if len(batch) > most {
+		m.t.Fatalf("%s got %d records, and wanted %d", r.Name, len(batch), most)
+	}
+	if r.split > 0 && reader.split.Load() == 0 { // it goes on behind what it has delivered ahead
+		if len(batch) > 0 || len(r.aheadHand) > 0 || len(r.inHand) > 0 {
+			m.t.Fatalf("%s ends its backlog with %d records, %d and %d of which are in hand", r.Name, len(batch), len(r.inHand), len(r.aheadHand))
+		}
+		if lag, ahead := reader.Backlog(), reader.had.Load(); lag != 0 || ahead != nil {
+			m.t.Fatalf("%s has no backlog, of %d, and is ahead of it by %v", r.Name, lag, ahead)
+		}
+		if reader.saved == reader.acked.Load() {
+			r.acked = max(r.acked, r.aheadNext)
+		} else {
+			m.again += int(sumOfCounts(r.ahead))
+		}
+		r.next, r.split, r.ahead = max(r.next, r.aheadNext), 0, nil
+	}
+	if r.split == 0 && len(batch) == 0 {
+		batch = reader.fill()
+	}
+	r.next = m.take(r, batch, r.next, &r.inHand)
+	if r.split > 0 && r.next > r.split && !m.damaged {
+		m.t.Fatalf("%s got record %d as one of a backlog of up to %d", r.Name, r.next-1, r.split-1)
 	}
 	if ack {
 		if err := reader.Ack(); err != nil {
 			if m.log.Health() == nil && m.disk.failWrite == nil && !m.disk.dead && !m.disk.readOnly {
 				m.t.Fatal(err)
 			}
-			m.again += int(r.inHand)
+			m.again += int(sumOfCounts(r.inHand))
 		} else {
 			r.acked = r.next
 		}
-		r.received, r.inHand = r.received+r.inHand, 0
+		r.takes(r.inHand)
+		r.inHand = nil
 	}
 	return len(batch)
+}
+
+// readAhead is read of what comes after the backlog.
+func (m *model) readAhead(r *modelReader, ack bool) int {
+	reader := m.log.Reader(r.Name)
+	batch := reader.fillAhead()
+	r.aheadNext = m.take(r, batch, r.aheadNext, &r.aheadHand)
+	if ack {
+		reader.AckAhead()
+		for n, count := range r.aheadHand {
+			r.ahead[n] = count
+		}
+		r.takes(r.aheadHand)
+		r.aheadHand = nil
+	}
+	return len(batch)
+}
+
+func (m *model) split(r *modelReader) {
+	reader := m.log.Reader(r.Name)
+	lag := reader.Lag()
+	if !reader.Split(0) {
+		if len(r.aheadHand) == 0 && r.split == 0 && lag > 0 {
+			m.t.Fatalf("%s does not split %d records", r.Name, lag)
+		}
+		return
+	}
+	if len(r.aheadHand) > 0 {
+		m.t.Fatalf("%s splits what is in hand", r.Name)
+	}
+	if r.ahead == nil {
+		r.ahead = make(map[int]uint64)
+	}
+	r.split, r.aheadNext = len(m.records), len(m.records)
+	if now := reader.Lag(); now != lag || reader.Backlog() != lag {
+		m.t.Fatalf("%s lagged %d behind, and when that is a backlog %d, of %d", r.Name, lag, reader.Backlog(), now)
+	}
+}
+
+func sumOfCounts(got map[int]uint64) (sum uint64) {
+	for _, count := range got {
+		sum += count
+	}
+	return sum
 }
 
 // kill ends the process, or all.
@@ -190,7 +293,13 @@ func (m *model) settle() {
 		m.t.Fatalf("the disk works: %v", err)
 	}
 	for _, r := range m.readers {
-		for m.read(r, true) > 0 {
+		for m.read(r, 50, true)+m.readAhead(r, true) > 0 {
+		}
+		if r.split > 0 {
+			m.read(r, 50, true) // what was in hand is acknowledged now
+		}
+		if r.split > 0 {
+			m.t.Fatalf("%s has a backlog that does not end", r.Name)
 		}
 		if lag := m.log.Reader(r.Name).Lag(); lag != 0 && !m.loose && !m.duplicates { // damage at the end is not known to be behind it
 			m.t.Fatalf("%s lags %d behind", r.Name, lag)
@@ -238,8 +347,14 @@ func (m *model) actions(power, faults, flips bool) map[string]func(*rapid.T) {
 		"append":  dead(m.append),
 		"append2": dead(m.append),
 		"append3": dead(m.append),
-		"read":    dead(func() { m.read(reader(), true) }),
-		"deliver": dead(func() { m.read(reader(), false) }),
+		"read":    dead(func() { m.read(reader(), rapid.IntRange(1, 20).Draw(m.t, "most"), true) }),
+		"deliver": dead(func() { m.read(reader(), 20, false) }),
+		"split":   dead(func() { m.split(reader()) }),
+		"ahead": dead(func() {
+			if r := reader(); r.split > 0 {
+				m.readAhead(r, rapid.IntRange(0, 3).Draw(m.t, "ack") > 0)
+			}
+		}),
 		"sync": dead(func() {
 			m.log.Sync()
 			if m.log.Health() == nil && !m.disk.dead {

@@ -20,7 +20,10 @@ func (l *Log) openReaders(known bool) error {
 		l.log.Info("a sink is not configured any more, what it did not have is not kept for it", "sink", c.name, "acknowledged", c.acked)
 	}
 	for _, c := range l.cfg.Readers {
-		r := &Reader{log: l, name: c.Name, kinds: c.Kinds, wake: make(chan struct{}, 1)}
+		r := &Reader{name: c.Name, wake: make(chan struct{}, 1)}
+		for _, lane := range []*lane{&r.lane, &r.ahead} {
+			lane.log, lane.kinds = l, c.Kinds
+		}
 		acked := l.nextSeq - 1
 		if at := l.cursors.find(c.Name); at >= 0 {
 			acked = l.cursors.places[at].acked

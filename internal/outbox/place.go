@@ -14,12 +14,18 @@ type place struct {
 	good    int // records seen in the segment, from its first one on; -1: not from there on
 }
 
+// restart has it begin at an index.
+func (p *place) restart(index uint64) {
+	p.segment, p.window, p.known = nil, nil, false
+	p.index.Store(index)
+}
+
 // earliest returns the tier whose next record comes next; nil if there is none up to a sequence.
-func (r *Reader) earliest(upTo uint64) *place {
+func (l *lane) earliest(upTo uint64) *place {
 	var first *place
-	for tier := range r.at {
-		p := &r.at[tier]
-		if !p.known && !r.find(p, r.log.shelf.tiers[tier]) {
+	for tier := range l.at {
+		p := &l.at[tier]
+		if !p.known && !l.find(p, l.log.shelf.tiers[tier]) {
 			continue
 		}
 		if p.next.Seq <= upTo && (first == nil || p.next.Seq < first.next.Seq) {
@@ -30,7 +36,7 @@ func (r *Reader) earliest(upTo uint64) *place {
 }
 
 // find looks for the next record of a tier; false if there is none yet.
-func (r *Reader) find(p *place, all []*segment) bool {
+func (l *lane) find(p *place, all []*segment) bool {
 	at := 0
 	if p.segment == nil {
 		if len(all) == 0 {
@@ -39,6 +45,7 @@ func (r *Reader) find(p *place, all []*segment) bool {
 		for at+1 < len(all) && all[at+1].first <= p.index.Load() {
 			at++
 		}
+		at = l.pastHad(p, all, at)
 		p.enter(all[at])
 	} else {
 		for at < len(all) && all[at] != p.segment {
@@ -51,18 +58,28 @@ func (r *Reader) find(p *place, all []*segment) bool {
 		if at+1 < len(all) {
 			limit = min(all[at+1].first, s.next) // an agent that died may have gone on with it elsewhere
 		}
-		if p.seek(limit, r.acked.Load()) {
+		if p.seek(limit, l.acked.Load()) {
 			return true
 		}
 		if at+1 == len(all) {
 			return false
 		}
 		if p.good >= 0 {
-			r.log.missing(s, p.good)
+			l.log.missing(s, p.good)
 		}
-		at++
+		at = l.pastHad(p, all, at+1)
 		p.enter(all[at])
 	}
+}
+
+// pastHad returns the first segment from one on that may hold what the other lane has not delivered: those before it were read as a whole
+// there, and damage in them was counted.
+func (l *lane) pastHad(p *place, all []*segment, at int) int {
+	for at+1 < len(all) && hasAll(l.spans(), all[at].firstSeq, all[at+1].firstSeq) {
+		at++
+		p.index.Store(max(p.index.Load(), all[at].first))
+	}
+	return at
 }
 
 func (p *place) enter(s *segment) {

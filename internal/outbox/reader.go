@@ -6,25 +6,16 @@ import (
 	"sync/atomic"
 )
 
-// batchBytes is how much a batch holds at most, unless one record is larger.
-const batchBytes = 256 << 10
-
-// windowBytes is how much of a segment is read at once.
-const windowBytes = 64 << 10
-
-// Reader hands out the records of all tiers in the order in which they were appended. One goroutine may use it, but for
-// Lag.
+// Reader hands out the records of all tiers in the order in which they were appended; see Split for when it does not. One goroutine
+// may use it, but for Lag and Backlog.
 type Reader struct {
-	log   *Log
+	lane
 	name  string
-	kinds Kinds
 	wake  chan struct{}
+	saved uint64 // the acknowledged one that is on the disk
 
-	oldest      atomic.Int64  // time of the first record that is not acknowledged; ns since 1970, 0: none
-	acked, read atomic.Uint64 // sequences: acknowledged, and handed out
-	saved       uint64        // the acknowledged one that is on the disk
-	at          [tiers]place
-	batch       []Record
+	split atomic.Uint64 // the last sequence of the backlog; 0: there is none
+	ahead lane          // reads what comes after it
 }
 
 // Name is what the reader was configured as.
@@ -62,6 +53,7 @@ func (r *Reader) Read(ctx context.Context) ([]Record, error) {
 func (r *Reader) Ack() error {
 	r.acked.Store(r.read.Load())
 	r.oldest.Store(0)
+	r.trim()
 	return r.save()
 }
 
@@ -81,68 +73,12 @@ func (r *Reader) save() error {
 	return nil
 }
 
-// mostRecords is how many a segment can hold.
-const mostRecords = mostSegment / recordHead
-
-// Lag is how many records it has not gone past; those that it has been given and not acknowledged are not among them. Anybody may ask.
-func (r *Reader) Lag() (n uint64) {
-	h := r.log.shelf
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	for tier, all := range h.tiers {
-		at := r.at[tier].index.Load()
-		for i, s := range all {
-			end := r.log.nextIndex[tier].Load()
-			if i+1 < len(all) {
-				end = all[i+1].first
-			}
-			if from := max(at, s.first); from < end && end-from <= mostRecords { // else numbers jumped, see Log.jump
-				n += end - from
-			}
-		}
-	}
-	return n
-}
-
-// fill collects a batch.
+// fill is what Read returns if it need not wait.
 func (r *Reader) fill() []Record {
-	upTo := r.log.written.Load() // first: records up to it are there in all tiers
-	h := r.log.shelf
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	for tier := range r.at {
-		p := &r.at[tier]
-		p.known, p.window = false, p.window[:0]
-		if s := p.segment; s != nil && s.gone.Load() {
-			if p.good >= 0 && s.lastSeq <= r.acked.Load() { // it is past it, and did not look further yet
-				r.log.missing(s, p.good)
-			}
-			p.segment = nil
+	if r.split.Load() != 0 {
+		if batch := r.ReadBacklog(mostRecords); len(batch) > 0 || r.split.Load() != 0 {
+			return batch
 		}
 	}
-	r.batch = r.batch[:0]
-	inHand := r.acked.Load() < r.read.Load()
-	for bytes := 0; bytes < batchBytes; {
-		p := r.earliest(upTo)
-		if p == nil {
-			break
-		}
-		record, ok := p.take()
-		if !ok {
-			continue // it is damaged, which is counted at the end of the segment
-		}
-		r.read.Store(record.Seq)
-		if !r.kinds.Has(record.Kind) {
-			continue
-		}
-		bytes += record.size()
-		r.batch = append(r.batch, record)
-	}
-	if len(r.batch) == 0 && !inHand && r.read.Load() > r.acked.Load() { // it wants none of these
-		r.acked.Store(r.read.Load())
-	}
-	if len(r.batch) > 0 && !inHand {
-		r.oldest.Store(r.batch[0].Time.UnixNano())
-	}
-	return r.batch
+	return r.collect(r.log.written.Load(), mostRecords)
 }

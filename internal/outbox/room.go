@@ -69,6 +69,15 @@ func (l *Log) ackedBy() []uint64 {
 	return all
 }
 
+// progress is what each reader has.
+func (l *Log) progress() []progress {
+	var all []progress
+	for _, r := range l.readers {
+		all = append(all, r.progress())
+	}
+	return all
+}
+
 // drop removes a segment. A file that can't be removed is told of; when the outbox is opened again it is tried again.
 func (l *Log) drop(s *segment) {
 	if s.gone.Load() {
@@ -97,19 +106,22 @@ func (l *Log) discard(s *segment) {
 	}
 }
 
-// evictOne gives up the oldest segment of the last tier that is not before the given one. It returns false if there is none.
+// evictOne gives up a segment of which all readers have everything, if only ahead of what they lack before it; else the oldest segment of the
+// last tier that is not before the given one. It returns false if there is none.
 func (l *Log) evictOne(from Tier, inMemory bool) bool {
+	for _, tier := range slices.Backward(Tiers()) {
+		for _, s := range l.shelf.all(tier) {
+			if s.sealed && !l.lacked(s) && l.tryEvict(s, inMemory) {
+				return true
+			}
+		}
+	}
 	for _, tier := range slices.Backward(Tiers()) {
 		if tier < from {
 			return false
 		}
 		for _, s := range l.shelf.all(tier) {
-			if !s.sealed || (s.file == nil) != inMemory {
-				continue
-			}
-			var acked []uint64 // now: once the segment is gone readers go past it
-			if l.shelf.take(s, func() bool { acked = l.ackedBy(); return !l.inHand(s) }) {
-				l.evict(s, acked)
+			if l.tryEvict(s, inMemory) {
 				return true
 			}
 		}
@@ -117,9 +129,35 @@ func (l *Log) evictOne(from Tier, inMemory bool) bool {
 	return false
 }
 
-// evict gives up a segment that no reader looks at any more, and counts what each one loses by that, given what it has acknowledged. That comes before it is
+// lacked reports whether a reader may lack a record of a segment.
+func (l *Log) lacked(s *segment) bool {
+	return slices.ContainsFunc(l.progress(), func(p progress) bool {
+		return s.lastSeq > p.acked && !hasAll(p.ahead, max(s.firstSeq, p.acked+1), s.lastSeq+1)
+	})
+}
+
+// tryEvict gives up a segment, unless it is appended to, or a reader has records of it in hand.
+func (l *Log) tryEvict(s *segment, inMemory bool) bool {
+	if !s.sealed || (s.file == nil) != inMemory {
+		return false
+	}
+	var have []progress
+	done := l.shelf.take(s, func() bool {
+		if l.inHand(s) {
+			return false
+		}
+		have = l.progress() // now: once the segment is gone readers go past it
+		return true
+	})
+	if done {
+		l.evict(s, have)
+	}
+	return done
+}
+
+// evict gives up a segment that no reader looks at any more, and counts what each one loses by that, given what it has. That comes before it is
 // removed: should we die in between, then it is removed, and not counted again, when the outbox is opened.
-func (l *Log) evict(s *segment, acked []uint64) {
+func (l *Log) evict(s *segment, have []progress) {
 	cause := Full
 	if s.file == nil {
 		cause = NoDisk
@@ -132,7 +170,7 @@ func (l *Log) evict(s *segment, acked []uint64) {
 		}
 		good++
 		for i, reader := range l.readers {
-			if r.Seq > acked[i] && reader.kinds.Has(r.Kind) {
+			if !have[i].has(r.Seq) && reader.kinds.Has(r.Kind) {
 				lost.add(Loss{Sink: reader.name, Rule: r.Rule, Cause: cause, Count: r.Count, First: r.Time, Last: r.Last})
 			}
 		}
@@ -143,7 +181,9 @@ func (l *Log) evict(s *segment, acked []uint64) {
 	if err := l.ledger.evicted(append(s.replaces, s.id), lost); err != nil {
 		l.diskFailed(fmt.Errorf("writing the ledger: %w", err))
 	}
-	l.log.Warn("no room, records are given up", "tier", s.tier.String(), "bytes", s.size, "records", lost.sum(), "cause", string(cause))
+	if n := lost.sum(); n > 0 {
+		l.log.Warn("no room, records are given up", "tier", s.tier.String(), "bytes", s.size, "records", n, "cause", string(cause))
+	}
 	l.discard(s)
 }
 
@@ -164,9 +204,11 @@ func (l *Log) endBefore(s *segment) {
 // about to deliver them.
 func (l *Log) inHand(s *segment) bool {
 	for _, r := range l.readers {
-		acked, read := r.acked.Load(), r.read.Load()
-		if acked < read && s.firstSeq <= read && s.lastSeq > acked {
-			return true
+		for _, lane := range []*lane{&r.lane, &r.ahead} {
+			acked, read := lane.acked.Load(), lane.read.Load()
+			if acked < read && s.firstSeq <= read && s.lastSeq > acked {
+				return true
+			}
 		}
 	}
 	return false

@@ -62,6 +62,23 @@ func (h *shelf) replace(some []*segment, instead *segment, f func() (bool, error
 // all returns the segments of a tier, to change them one by one. It is for whoever holds the log's mu.
 func (h *shelf) all(tier Tier) []*segment { return slices.Clone(h.tiers[tier]) }
 
+// count counts the records by tier from an index on, before another one, that are in none of some spans. It is for whoever holds one of
+// the locks.
+func (h *shelf) count(l *Log, except []span, from, before [tiers]uint64) (n uint64) {
+	for tier, all := range h.tiers {
+		for i, s := range all {
+			end := l.nextIndex[tier].Load()
+			if i+1 < len(all) {
+				end = all[i+1].first
+			}
+			if first := max(from[tier], s.first); first < end && end-first <= mostRecords { // else numbers jumped, see Log.jump
+				n += countBetween(except, Tier(tier), first, min(end, before[tier]))
+			}
+		}
+	}
+	return n
+}
+
 // bytes is what they take on the disk, and in memory. It is for whoever holds the log's mu.
 func (h *shelf) bytes() (disk, memory int64) {
 	for _, tier := range h.tiers {

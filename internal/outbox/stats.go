@@ -49,7 +49,7 @@ func (l *Log) Stats() Stats {
 	}
 	for _, r := range l.readers {
 		reader := ReaderStats{Name: r.name, Pending: r.Lag()}
-		if nanos := r.oldest.Load(); nanos != 0 {
+		if nanos := r.oldestInHand(); nanos != 0 {
 			reader.Oldest = time.Unix(0, nanos).UTC()
 		}
 		all.Readers = append(all.Readers, reader)

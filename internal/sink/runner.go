@@ -21,6 +21,11 @@ type RunnerConfig struct {
 	Patience time.Duration
 	// Grace is how long a delivery is waited for that goes on after ctx is done; 1 s if 0.
 	Grace time.Duration
+	// Pace bounds how fast a backlog is delivered: the many records that are there at the start, or when delivering works again after it has
+	// failed. What is new is delivered ahead of it, out of order, so the sink has to be one that knows what it has by the ids of
+	// records: after a death it gets more of them again than a batch. The source has to be Divisible. nil: all is delivered in order, as
+	// fast as possible.
+	Pace Pace
 
 	// For tests.
 	Now    func() time.Time
@@ -53,20 +58,23 @@ type Stats struct {
 	Delivered uint64    // records
 	Errors    uint64    // failed attempts to read, deliver or acknowledge
 	Last      time.Time // when a batch was last delivered; zero: never
+	Backlog   uint64    // records that are delivered at a pace and are left; 0: there is no backlog
 }
 
 // Runner takes records from a source to a sink. Health and Stats may be called by anybody at any time.
 type Runner struct {
-	source Source
-	sink   Sink
-	cfg    RunnerConfig
-	log    *slog.Logger
+	source    Source
+	divisible Divisible // the same; nil: there is no pace
+	sink      Sink
+	cfg       RunnerConfig
+	log       *slog.Logger
 
 	working   health.Work // a delivery
 	failure   atomic.Pointer[failure]
 	delivered atomic.Uint64
 	errors    atomic.Uint64
 	last      atomic.Int64 // ns since 1970
+	paced     atomic.Bool
 
 	episode map[string]bool // errors that were logged since it last worked; only Run's
 }
@@ -96,7 +104,14 @@ func NewRunner(source Source, sink Sink, cfg RunnerConfig) (*Runner, error) {
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
 	}
-	return &Runner{source: source, sink: sink, cfg: cfg, log: cfg.Log.With("sink", source.Name()), episode: map[string]bool{}}, nil
+	r := &Runner{source: source, sink: sink, cfg: cfg, log: cfg.Log.With("sink", source.Name()), episode: map[string]bool{}}
+	if cfg.Pace != nil {
+		var ok bool
+		if r.divisible, ok = source.(Divisible); !ok {
+			return nil, fmt.Errorf("running sink %s: it has a pace, for which its records must be readable in two places", source.Name())
+		}
+	}
+	return r, nil
 }
 
 // Run delivers until the source is closed and empty, and returns nil then. So a stop closes the outbox to what appends, waits for
@@ -118,8 +133,21 @@ func (r *Runner) Run(ctx context.Context) error {
 
 func (r *Runner) run(ctx context.Context) error {
 	for {
+		if r.split() {
+			if err := r.divide(ctx); err != nil {
+				return err
+			}
+		}
+		if closed, err := r.inOrder(ctx); closed || err != nil {
+			return err
+		}
+	}
+}
+
+// inOrder delivers until the source is closed and empty, or until delivering works again after it has failed.
+func (r *Runner) inOrder(ctx context.Context) (closed bool, err error) {
+	for {
 		var batch []outbox.Record
-		closed := false
 		err := r.persist(ctx, func() (err error) {
 			batch, err = r.source.Read(ctx)
 			if closed = errors.Is(err, os.ErrClosed); closed {
@@ -129,20 +157,32 @@ func (r *Runner) run(ctx context.Context) error {
 		})
 		switch {
 		case err != nil:
-			return fmt.Errorf("reading records for sink %s: %w", r.source.Name(), err)
+			return false, fmt.Errorf("reading records for sink %s: %w", r.source.Name(), err)
 		case closed:
-			return nil
+			return true, nil
 		}
 		if err := r.persist(ctx, func() error { return r.deliver(ctx, batch) }); err != nil {
-			return fmt.Errorf("sink %s: %w", r.source.Name(), err)
+			return false, fmt.Errorf("sink %s: %w", r.source.Name(), err)
 		}
-		r.delivered.Add(uint64(len(batch)))
-		r.last.Store(r.cfg.Now().UnixNano())
-		r.works()
-		if err := r.source.Ack(); err != nil { // what comes later acknowledges these, too
-			r.errors.Add(1)
-			r.log.Error("delivered records could not be acknowledged, some may be delivered again after a restart", "error", err)
+		r.count(batch)
+		again := r.works()
+		r.ack()
+		if again {
+			return false, nil
 		}
+	}
+}
+
+// count notes that a batch is delivered.
+func (r *Runner) count(batch []outbox.Record) {
+	r.delivered.Add(uint64(len(batch)))
+	r.last.Store(r.cfg.Now().UnixNano())
+}
+
+func (r *Runner) ack() {
+	if err := r.source.Ack(); err != nil { // what comes later acknowledges these, too
+		r.errors.Add(1)
+		r.log.Error("delivered records could not be acknowledged, some may be delivered again after a restart", "error", err)
 	}
 }
 
@@ -154,13 +194,8 @@ func (r *Runner) persist(ctx context.Context, try func() error) error {
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil:
-			if errors.Is(err, ctx.Err()) {
-				return err
-			}
-			return errors.Join(ctx.Err(), err)
-		case errors.As(err, &gone):
-			return err
+		case ctx.Err() != nil || errors.As(err, &gone):
+			return ending(ctx, err)
 		}
 		wait := r.wait(attempt)
 		r.fails(err, wait)
@@ -170,6 +205,14 @@ func (r *Runner) persist(ctx context.Context, try func() error) error {
 		case <-r.cfg.After(wait):
 		}
 	}
+}
+
+// ending is the error of what ends for good, which wraps that of ctx if it is done.
+func ending(ctx context.Context, err error) error {
+	if ctx.Err() == nil || errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return errors.Join(ctx.Err(), err)
 }
 
 // wait doubles from attempt to attempt, up to mostWait, and is random in its upper half, so that hosts whose server was away don't
@@ -217,12 +260,19 @@ func (r *Runner) fails(err error, wait time.Duration) {
 	}
 }
 
-func (r *Runner) works() {
-	if f := r.failure.Swap(nil); f != nil {
-		clear(r.episode)
-		r.log.Info("delivers again", "after", r.cfg.Now().Sub(f.since).Round(time.Millisecond))
+// works notes that it does, and returns whether it did not before.
+func (r *Runner) works() bool {
+	f := r.failure.Swap(nil)
+	if f == nil {
+		return false
 	}
+	clear(r.episode)
+	r.log.Info("delivers again", "after", r.cfg.Now().Sub(f.since).Round(time.Millisecond))
+	return true
 }
+
+// Paced reports whether the source is closed and it has nothing to do but to wait until it may deliver more of a backlog.
+func (r *Runner) Paced() bool { return r.paced.Load() }
 
 // Health is nil while records are delivered. It waits for nothing.
 func (r *Runner) Health() error {
@@ -244,6 +294,9 @@ func (r *Runner) Stats() Stats {
 	s := Stats{Delivered: r.delivered.Load(), Errors: r.errors.Load()}
 	if ns := r.last.Load(); ns != 0 {
 		s.Last = time.Unix(0, ns)
+	}
+	if r.divisible != nil {
+		s.Backlog = r.divisible.Backlog()
 	}
 	return s
 }
