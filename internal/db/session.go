@@ -20,11 +20,11 @@ type Session struct {
 
 // OpenSession connects as the host's role, with its certificate read anew.
 func OpenSession(ctx context.Context, dsn string, within time.Duration) (*Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := context.WithTimeoutCause(ctx, within, errSlow)
 	defer cancel()
 	conn, err := Connect(ctx, dsn)
 	if err != nil {
-		return nil, err
+		return nil, slow(ctx, err)
 	}
 	return &Session{conn, within}, nil
 }
@@ -75,7 +75,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the database refuses this host: it is %s (see bittern db enroll)", e.Reason)
 }
 
-const helloCall = `SELECT host_uuid::text, server_time, schema_version, sync_ms, heartbeat_s, drain_rows_s, ruleset, clone, refused
+const helloCall = `SELECT host_uuid::text, server_time, schema_version, sync_ms, heartbeat_s, drain_rows_s, publication, clone, refused
 FROM fleet.agent_hello_v1($1)`
 
 // Hello says who the host is. It comes first.
@@ -164,7 +164,7 @@ type Decision struct {
 	Scope         string    `json:"scope"` // fleet, group or host
 }
 
-const syncCall = `SELECT generation, timeline::text, server_time, sync_ms, heartbeat_s, drain_rows_s, resync, clone, ruleset, states
+const syncCall = `SELECT generation, timeline::text, server_time, sync_ms, heartbeat_s, drain_rows_s, resync, clone, publication, states
 FROM fleet.agent_sync_v1($1, $2, $3)`
 
 // Sync asks what is new. With a heartbeat it says how the host is.
@@ -234,10 +234,15 @@ func (s *Session) call(ctx context.Context, what, sql string, args []any, into .
 	if err == nil {
 		return nil
 	}
-	if cause := context.Cause(ctx); errors.Is(cause, errSlow) {
-		err = cause
+	return fmt.Errorf("%s: %w", what, explained(slow(ctx, err)))
+}
+
+// slow is an error, or that there was no answer in time if that is why.
+func slow(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errSlow) {
+		return cause
 	}
-	return fmt.Errorf("%s: %w", what, explained(err))
+	return err
 }
 
 // errSlow is what a call ends with that takes too long.
@@ -245,10 +250,16 @@ var errSlow = errors.New("no answer in time")
 
 // Publication returns the rules that the host is to run; nil if they are those that it knows, or if there are none.
 func (s *Session) Publication(ctx context.Context, known string) (*mirror.Publication, error) {
-	return nil, nil
+	ctx, cancel := context.WithTimeoutCause(ctx, s.within, errSlow)
+	defer cancel()
+	p, err := ReadPublication(ctx, s.conn, known)
+	return p, slow(ctx, err)
 }
 
-// Blobs returns parts of a publication by their SHA-256.
+// Blobs returns parts of a publication by their SHA-256, see ReadBlobs.
 func (s *Session) Blobs(ctx context.Context, sums []string) (map[string][]byte, error) {
-	return nil, nil
+	ctx, cancel := context.WithTimeoutCause(ctx, s.within, errSlow)
+	defer cancel()
+	blobs, err := ReadBlobs(ctx, s.conn, sums)
+	return blobs, slow(ctx, err)
 }

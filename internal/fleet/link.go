@@ -41,7 +41,7 @@ type Rules interface {
 	Publication() string
 	// Problem is what is wrong with what was taken in.
 	Problem() error
-	Take(ctx context.Context, p mirror.Publication, fetch func(ctx context.Context, sums []string) (map[string][]byte, error)) error
+	Take(ctx context.Context, p mirror.Publication, fetch mirror.Fetch) error
 }
 
 // Config is what a link needs. Rules is nil if the rules come from elsewhere.

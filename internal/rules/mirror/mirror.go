@@ -85,7 +85,10 @@ func Open(cfg Config) (*Mirror, error) {
 }
 
 // RulesDir is the directory for a rule store.
-func (m *Mirror) RulesDir() string { return m.in(rulesName) }
+func (m *Mirror) RulesDir() string { return RulesIn(m.cfg.Dir) }
+
+// RulesIn is that directory in one of a Mirror.
+func RulesIn(dir string) string { return filepath.Join(dir, rulesName) }
 
 // Publication is the id of the publication that the directory is like; "" if it is like none.
 func (m *Mirror) Publication() string {
