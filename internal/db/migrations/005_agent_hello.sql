@@ -68,7 +68,7 @@ $$;
 
 -- host_publication is what a host is to take its rules from: what is said of itself beats its groups', and that the fleet's.
 CREATE FUNCTION fleet.host_publication(p_host bigint) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
 	RETURN (
 		SELECT a.publication FROM fleet.ruleset_assignments a
