@@ -33,7 +33,8 @@ func newDB(a *app) *cobra.Command {
 		Args:  group,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDBMigrate(a), newDBStatus(a), newDBCheck(a), newDBMaintain(a), newDBEnroll(a), newDBSign(a), newDBRevoke(a), newDBAuthority(a))
+	cmd.AddCommand(newDBMigrate(a), newDBStatus(a), newDBCheck(a), newDBMaintain(a), newDBEnroll(a), newDBSign(a), newDBRevoke(a), newDBAuthority(a),
+		newDBKey(a), newDBPublish(a))
 	return cmd
 }
 
@@ -126,7 +127,8 @@ func newDBMaintain(a *app) *cobra.Command {
 		Use:   "maintain",
 		Short: "make partitions ahead, and remove what is old; to be run each day",
 		Long: `Make the partitions of the days to come, remove detections, late detections and dead letters
-that are older than fleet.settings says, and end transactions that hosts have left open. It is
+that are older than fleet.settings says, and publications of rules that nobody is to run, but
+the newest 20 and those of the last day; and end transactions that hosts have left open. It is
 to be run each day, as role fleet_maint, over a direct connection and not through PgBouncer.`,
 		Args: noArguments,
 		RunE: f.connected(a, func(ctx context.Context, conn *pgx.Conn, _ *cobra.Command, _ []string) error {
@@ -137,8 +139,9 @@ to be run each day, as role fleet_maint, over a direct connection and not throug
 			if output == "json" {
 				return writeJSON(a.out, done)
 			}
-			fmt.Fprintf(a.out, "partitions: %d made, %d dropped\nremoved: %d late detections, %d dead letters, %d rulesets\ntransactions of hosts ended: %d\n",
-				len(done.Made), len(done.Dropped), done.Late, done.DeadLetters, done.Rulesets, done.Transactions)
+			fmt.Fprintf(a.out, "partitions: %d made, %d dropped\nremoved: %d late detections, %d dead letters, %d publications with %d files, %d rulesets\ntransactions of hosts ended: %d\n",
+				len(done.Made), len(done.Dropped), done.Late, done.DeadLetters,
+				done.Publications, done.Blobs, done.Rulesets, done.Transactions)
 			return nil
 		}),
 	}

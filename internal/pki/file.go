@@ -62,11 +62,7 @@ func WriteKey(path string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return fmt.Errorf("writing key %s: %w", path, err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing a key: %w", err)
-	}
-	return errors.Join(pem.Encode(f, &pem.Block{Type: "PRIVATE KEY", Bytes: der}), f.Sync(), f.Close())
+	return create(path, 0o600, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
 // WriteCert writes a certificate.

@@ -23,7 +23,7 @@ func (l *loop) apply(updates []update, set rules.ChangeSet) {
 	if linked.lists.differ(l.store.set.lists) {
 		set = l.set(true, true)
 	}
-	l.store.apply(linked, set)
+	l.store.apply(linked, set, false)
 }
 
 // link finds out which lists there are after updates, and reads anew what uses them. At any time

@@ -33,6 +33,8 @@ type Store struct {
 	up   chan struct{} // closed when the first Start has ended
 	done chan struct{} // closed when the goroutine has ended, or will never start
 
+	revised chan struct{} // see Revised
+
 	health health
 	stats  stats
 	rescan atomic.Int64 // a time.Duration, see Config.Rescan
@@ -42,6 +44,8 @@ type Store struct {
 	lost     rules.Problems         // what is wrong with the directory itself
 	held     rules.Problems         // that the directory is held
 	waiting  []rules.SourceProblems // of a set that waits
+	pending  map[string]update      // of that set, for snapshots
+	whole    bool                   // see Snapshot
 	started  bool
 	stopping bool
 	startErr error
@@ -61,6 +65,7 @@ func New(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, set: newSet(),
 		stop: make(chan struct{}), up: make(chan struct{}), done: make(chan struct{}),
+		revised: make(chan struct{}, 1),
 	}
 	s.health.began = time.Now()
 	s.rescan.Store(int64(cfg.Rescan))
@@ -210,6 +215,10 @@ func (s *Store) Subscribe() ([]rules.Stated, *rules.Subscription) {
 func (s *Store) Problems() []rules.SourceProblems {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.problems()
+}
+
+func (s *Store) problems() []rules.SourceProblems {
 	report := s.withWaiting(s.set.report())
 	if len(s.stateProblems) > 0 {
 		report = append(report, rules.SourceProblems{Source: s.st.file.Path(), Problems: slices.Clone(s.stateProblems), States: true})
@@ -232,11 +241,12 @@ func (s *Store) load() []rules.Stated {
 
 // apply takes updates in and announces what they change, as a set if they are one. A
 // snapshot has both or neither. Until a set that waits is taken in, nothing else is.
-func (s *Store) apply(linked linked, set rules.ChangeSet) {
+func (s *Store) apply(linked linked, set rules.ChangeSet, held bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = nil
 	changes := s.set.apply(linked)
+	s.revise(linked.updates, held, false)
 	for i, c := range changes {
 		if c.Kind == rules.Definition {
 			changes[i].State = s.states[c.RuleID]

@@ -66,7 +66,7 @@ func (l *loop) attempt(grace time.Duration) {
 	}
 	l.held = nil
 	clear(l.vanished)
-	l.store.apply(linked, l.set(true, true))
+	l.store.apply(linked, l.set(true, true), true)
 }
 
 // edited leaves out the updates of files that only use lists which change, and are right with them.

@@ -29,6 +29,7 @@ func (s *Store) refuse(updates []update, flaws []flaw, told digest) digest {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.revise(updates, true, true)
 	s.waiting = []rules.SourceProblems{{Source: s.cfg.Dir, Problems: rules.Problems{set}}}
 	for _, u := range updates {
 		path := filepath.Join(s.cfg.Dir, u.name)
