@@ -60,9 +60,11 @@ unpack() {
 	done
 }
 
-# packages SUITE PACKAGE: what installing it would install, one a line.
+# packages SUITE PACKAGE...: what installing them would install, one a line.
 packages() {
-	suite_apt "$1" apt-get -s --no-install-recommends install "$2" | awk '$1 == "Inst" { print $2 }'
+	local suite=$1
+	shift
+	suite_apt "$suite" apt-get -s --no-install-recommends install "$@" | awk '$1 == "Inst" { print $2 }'
 }
 
 [[ -e $keyring ]] || die "no $keyring to check packages with; install debian-archive-keyring"

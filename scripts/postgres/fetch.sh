@@ -10,15 +10,20 @@ source scripts/debian.sh
 # wanted VERSION: of all that installing a server would install, one a line, what running it
 # takes. The compiler's library is for queries that are worth compiling, which ours are not.
 wanted() {
-	grep -Ex "postgresql-$1|lib.*|dash|tzdata" | grep -Evx 'lib(llvm|perl|clang|gcc-[0-9]+-dev).*|lib.*-perl'
+	grep -Ex "postgresql-$1|lib.*|zlib1g|dash|tzdata" | grep -Evx 'lib(llvm|perl|clang|gcc-[0-9]+-dev).*|lib.*-perl'
+}
+
+# in_tree [--list] PROGRAM ARGUMENT...: runs a program of $tree with the libraries there.
+in_tree() {
+	"$tree/lib64/ld-linux-x86-64.so.2" --inhibit-cache --library-path "$tree/usr/lib/x86_64-linux-gnu" "$@"
 }
 
 # fetch_server VERSION SUITE
 fetch_server() {
-	local version=$1 suite=$2 into=$cache/postgres/$1 tree found dir
+	local version=$1 suite=$2 into=$cache/postgres/$1 tree found dir program missing
 	[[ ! -e $into/version ]] || return 0
 	prepare "$suite"
-	mapfile -t found < <(packages "$suite" "postgresql-$version" | wanted "$version")
+	mapfile -t found < <(packages "$suite" "postgresql-$version" dash | wanted "$version")
 	((${#found[@]})) || die "$suite offers no postgresql-$version"
 	unpack "$suite" "${found[@]}"
 	tree=$temporary/tree-$version
@@ -37,9 +42,12 @@ fetch_server() {
 	ln -sf dash "$tree/usr/bin/sh"
 	mkdir -p "$tree/dev/shm" "$tree/etc" "$tree/tmp"
 	chmod 755 "$tree"
-	# Fails unless all libraries are there.
-	"$tree/lib64/ld-linux-x86-64.so.2" --library-path "$tree/usr/lib/x86_64-linux-gnu" \
-		"$tree/usr/lib/postgresql/$version/bin/postgres" --version >"$temporary/version"
+	for program in "lib/postgresql/$version/bin/postgres" "lib/postgresql/$version/bin/initdb" bin/dash; do
+		missing=$(in_tree --list "$tree/usr/$program" |
+			awk -v tree="$tree/" '/=>/ && index($3, tree) != 1 { print $1 }')
+		[[ -z $missing ]] || die "$program of PostgreSQL $version needs ${missing//$'\n'/, }, which is in no package of: ${found[*]}"
+	done
+	in_tree "$tree/usr/lib/postgresql/$version/bin/postgres" --version >"$temporary/version"
 	rm -rf "$into"
 	mv "$tree" "$into"
 	# Written last: its presence says that all is there.
