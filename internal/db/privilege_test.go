@@ -80,7 +80,7 @@ func TestBuiltins(t *testing.T) {
 func TestStrayGrantsShow(t *testing.T) {
 	f := newFleet(t)
 	before := strings.Join(lines(t, f.super, "privileges.sql", "fleet_agent"), "\n")
-	for _, grant := range []string{
+	grants := []string{
 		"GRANT SELECT ON fleet.hosts TO fleet_agent",
 		"GRANT SELECT (name) ON fleet.hosts TO fleet_agent",
 		"GRANT SELECT ON fleet.detections TO PUBLIC",
@@ -99,7 +99,11 @@ func TestStrayGrantsShow(t *testing.T) {
 		"SELECT lo_create(4711)",
 		"CREATE FOREIGN DATA WRAPPER w; GRANT USAGE ON FOREIGN DATA WRAPPER w TO fleet_agent",
 		"CREATE TYPE fleet.extra AS (a int)",
-	} {
+	}
+	if one[int](t, f.super, "SELECT current_setting('server_version_num')::int") >= 170000 {
+		grants = append(grants, "GRANT MAINTAIN ON fleet.hosts TO fleet_agent", "GRANT pg_maintain TO fleet_agent")
+	}
+	for _, grant := range grants {
 		exec(t, f.super, "BEGIN")
 		exec(t, f.super, grant)
 		if after := strings.Join(lines(t, f.super, "privileges.sql", "fleet_agent"), "\n"); after == before {
