@@ -26,6 +26,19 @@ func DB(t T) string {
 	return dir
 }
 
+// PgBouncer needs that program, and returns the directory that it is in.
+func PgBouncer(t T) string {
+	t.Helper()
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/pgbouncer") // where Debian has it, which may not be in PATH
+	}
+	if err != nil {
+		unmet(t, "db", fmt.Errorf("looking for a program: %w", err))
+	}
+	return filepath.Dir(path)
+}
+
 // OtherPostgres needs a server that scripts/postgres/fetch.sh has fetched, of that major version, and root, since it is run within its root
 // tree. It returns the directory of its programs.
 func OtherPostgres(t T, version string) string {
