@@ -7,12 +7,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"bittern/internal/db"
 	"bittern/internal/db/pgtest"
 )
+
+// pooledWithin bounds clients that could wait for each other's locks for ever.
+const pooledWithin = time.Minute
 
 // operator connects as commands do, until the test ends.
 func operator(t *testing.T, dsn string) *pgx.Conn {
@@ -46,6 +50,8 @@ func pooled(t *testing.T) (*fleet, *pgtest.Bouncer, []string) {
 // TestPooled has operators work by way of a PgBouncer at once, many to a connection of the server. Each is who he is.
 func TestPooled(t *testing.T) {
 	f, bouncer, operators := pooled(t)
+	ctx, cancel := context.WithTimeout(t.Context(), pooledWithin)
+	defer cancel()
 	const clients, rounds = 4, 8
 	var together sync.WaitGroup
 	var hosts sync.Map
@@ -58,7 +64,7 @@ func TestPooled(t *testing.T) {
 			together.Go(func() {
 				for round := range rounds {
 					name := fmt.Sprintf("%s-%d-%d", role, client, round)
-					if err := work(t.Context(), conn, name); err != nil {
+					if err := work(ctx, conn, name); err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
 					hosts.Store(name, role)
@@ -71,13 +77,13 @@ func TestPooled(t *testing.T) {
 		conn, migrator := operator(t, bouncer.DSN("fleet_console", f.Name)), operator(t, bouncer.DSN("fleet_migrator", f.Name))
 		together.Go(func() {
 			for range rounds {
-				if _, err := db.ReadStatus(t.Context(), conn); err != nil {
+				if _, err := db.ReadStatus(ctx, conn); err != nil {
 					t.Error(err)
 				}
-				if _, err := db.Check(t.Context(), conn); err != nil {
+				if _, err := db.Check(ctx, conn); err != nil {
 					t.Error(err)
 				}
-				if done, err := db.Migrate(t.Context(), migrator); err != nil || len(done) != 0 {
+				if done, err := db.Migrate(ctx, migrator); err != nil || len(done) != 0 {
 					t.Errorf("migrating: %v, %v", done, err)
 				}
 			}
@@ -138,6 +144,8 @@ func work(ctx context.Context, conn *pgx.Conn, name string) error {
 // TestPooledMigrate: several migrate an empty database by way of a PgBouncer at once. The lock is the transaction's.
 func TestPooledMigrate(t *testing.T) {
 	f, bouncer, _ := pooled(t)
+	ctx, cancel := context.WithTimeout(t.Context(), pooledWithin)
+	defer cancel()
 	empty := f.Name + "_empty"
 	if err := f.Create(t.Context(), empty); err != nil {
 		t.Fatal(err)
@@ -152,7 +160,7 @@ func TestPooledMigrate(t *testing.T) {
 	for n := range 4 {
 		conn := operator(t, bouncer.DSN("postgres", empty))
 		together.Go(func() {
-			done, err := db.Migrate(t.Context(), conn)
+			done, err := db.Migrate(ctx, conn)
 			if err != nil {
 				t.Error(err)
 			}
