@@ -21,9 +21,10 @@ type checked struct {
 	conn *pgx.Conn  // of the superuser
 }
 
-func newChecked(t *testing.T) *checked {
+func newChecked(t *testing.T, cfg pgtest.Config) *checked {
 	t.Helper()
-	cluster, err := pgtest.Start(pgtest.Config{Programs: programs(t)})
+	cfg.Programs = programs(t)
+	cluster, err := pgtest.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +146,9 @@ var checks = []struct {
 		severity: "error", what: "may connect to database postgres"},
 	{name: "everybody here", sql: "GRANT CONNECT ON DATABASE fleet TO PUBLIC", severity: "error", what: "everybody may connect to database fleet"},
 	{name: "temporary files", severity: "warning", what: "fill the disk with temporary files"},
+	{name: "fsync", severity: "warning", what: "fsync is off: a crash of the server loses"},
+	{name: "full_page_writes", severity: "warning", what: "full_page_writes is off: a crash of the server loses"},
+	{name: "synchronous_commit", severity: "warning", what: "synchronous_commit is off: a crash of the server loses"},
 	{name: "ssl", sql: "ALTER SYSTEM SET ssl = off;;SELECT pg_reload_conf()", severity: "error", what: "ssl is off"},
 	{name: "connections", sql: "INSERT INTO fleet.hosts (host_uuid, db_role, name) SELECT gen_random_uuid(), 'x' || n, 'x' FROM generate_series(1, 30) n", severity: "warning", what: "max_connections is 60, which is too small for 31 hosts"},
 	{name: "no certificates", hba: "local all all trust\n", only: true, severity: "error", what: "no line of pg_hba.conf lets hosts in with their certificates"},
@@ -152,6 +156,7 @@ var checks = []struct {
 	{name: "password", hba: "host all all 10.0.0.0/8 scram-sha-256\n", severity: "error", what: "line 1 of pg_hba.conf lets hosts in without a certificate, by scram-sha-256"},
 	{name: "password without TLS", hba: "hostssl fleet +fleet_agent all cert\nhost fleet +fleet_agent all scram-sha-256\n", severity: "error", what: "line 2 of pg_hba.conf lets hosts in without a certificate"},
 	{name: "half a reject", hba: "host fleet +fleet_agent 0.0.0.0/0 reject\nhost all all all scram-sha-256\n", severity: "error", what: "line 2 of pg_hba.conf lets hosts in without a certificate"},
+	{name: "one host's reject", hba: "host all h_00000000000000000000000000000000 all reject\nhost all all all scram-sha-256\n", severity: "error", what: "line 2 of pg_hba.conf lets hosts in without a certificate"},
 	{name: "by pattern", hba: "host /^fl /^h_ 10.0.0.0/8 scram-sha-256\n", severity: "error", what: "line 1 of pg_hba.conf lets hosts in without a certificate", least: 16},
 	{name: "a wrong line", hba: "host all all nowhere/99 cert\n", severity: "error", what: "line 1 of pg_hba.conf is wrong", undo: "hba"},
 	{name: "no admin option", sql: "DO $$ BEGIN EXECUTE format('REVOKE ADMIN OPTION FOR %I FROM fleet_enroller', (SELECT db_role FROM fleet.hosts WHERE name = 'a')); END $$",
@@ -160,12 +165,14 @@ var checks = []struct {
 		severity: "warning", what: "the server's clock differs from this host's by -1h0m0s", undo: "RESET search_path; DROP SCHEMA wrong CASCADE"},
 	{name: "newer", sql: "INSERT INTO fleet.schema_versions (version, name, sha256) VALUES (99, 'to_come', '')", severity: "error", what: "newer than this program", undo: "DELETE FROM fleet.schema_versions WHERE version = 99"},
 	{name: "older", sql: "DELETE FROM fleet.schema_versions WHERE version = 11; DROP VIEW fleet.host_rule_status", severity: "error", what: "the schema is version 10, and this program knows"},
+	{name: "a partition", sql: "DO $$ BEGIN EXECUTE format('DROP TABLE fleet.%I', (SELECT partition FROM fleet.detection_days ORDER BY day DESC LIMIT 1)); END $$",
+		severity: "error", what: "is not there, and records of its day wait"},
 	{name: "partitions", sql: "UPDATE fleet.settings SET days_ahead = 20", severity: "warning", what: "partitions are there for"},
 }
 
 // TestCheckFindings: each thing that is wrong is found, and is found no more when what the hint says was done.
 func TestCheckFindings(t *testing.T) {
-	c := newChecked(t)
+	c := newChecked(t, pgtest.Config{})
 	major := one[int](t, c.conn, "SELECT current_setting('server_version_num')::int / 10000")
 	asShipped := c.hba(t, "")
 	for _, k := range checks {

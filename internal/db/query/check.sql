@@ -74,6 +74,11 @@ SELECT CASE WHEN s.ahead < 2 THEN 'error' ELSE 'warning' END, 'partitions are th
 FROM (SELECT x.days_ahead, (SELECT count(*) FROM fleet.detection_days d WHERE d.day >= (now() AT TIME ZONE 'UTC')::date) AS ahead FROM fleet.settings x) s
 WHERE s.ahead < s.days_ahead
 UNION ALL
+-- Records of such a day wait, since it may be one that is being removed.
+SELECT 'error', 'partition ' || d.partition || ' is not there, and records of its day wait', 'DELETE FROM fleet.detection_days WHERE partition = ' || quote_literal(d.partition) || '; run bittern db maintain'
+FROM fleet.detection_days d
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'fleet.detections'::regclass AND c.relname = d.partition)
+UNION ALL
 SELECT 'error', 'partition ' || i.inhrelid::pg_catalog.regclass || ' is half detached', 'run bittern db maintain'
 FROM pg_catalog.pg_inherits i WHERE i.inhdetachpending AND i.inhparent = 'fleet.detections'::regclass
 UNION ALL
@@ -87,6 +92,10 @@ FROM host h WHERE current_setting('server_version_num')::integer >= 160000
 UNION ALL
 SELECT 'warning', 'one query may fill the disk with temporary files', 'ALTER SYSTEM SET temp_file_limit = ''1GB''; SELECT pg_reload_conf()'
 FROM pg_catalog.pg_settings s WHERE s.name = 'temp_file_limit' AND s.setting = '-1'
+UNION ALL
+-- A host forgets a record when its commit is told.
+SELECT 'warning', s.name || ' is off: a crash of the server loses records that hosts have delivered', 'ALTER SYSTEM SET ' || s.name || ' = on; SELECT pg_reload_conf()'
+FROM pg_catalog.pg_settings s WHERE s.name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND s.setting = 'off'
 UNION ALL
 SELECT 'error', 'ssl is off, so that no host can log in with its certificate', 'ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()'
 FROM pg_catalog.pg_settings s WHERE s.name = 'ssl' AND s.setting = 'off'
