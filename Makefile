@@ -105,7 +105,7 @@ bench-vm: ## measure the agent in a guest, against no agent; BENCH_VM=6.12-plain
 lint: ## check style and dependencies: Go, C, shell
 	$(LINTER) run ./...
 	scripts/clang-format.sh --check
-	shellcheck scripts/*.sh scripts/model/*.sh scripts/vm/*.sh .ci/run
+	shellcheck scripts/*.sh scripts/model/*.sh scripts/postgres/*.sh scripts/vm/*.sh .ci/run
 
 .PHONY: format
 format: ## format Go and C in place

@@ -4,7 +4,8 @@
 #
 #   scripts/setup.sh run    build and run the agent: Go, nothing else
 #   scripts/setup.sh test   also run all tests, linters and generators; fetches the
-#                           kernels of scripts/vm/matrix into .cache/kernels
+#                           kernels of scripts/vm/matrix into .cache/kernels, and the
+#                           servers of scripts/postgres/matrix into .cache/postgres
 #   scripts/setup.sh dev    also tools to look at a running agent
 #
 # For Debian 12 or later and Ubuntu 24.04 or later.
@@ -95,7 +96,7 @@ test_packages() {
 	needs spin spin "searches the models in 'make model'"
 	needs qemu-system-x86_64 qemu-system-x86 'runs the kernel tests on other kernels'
 	needs xz xz-utils 'unpacks the modules of those kernels'
-	needs /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring 'checks the signatures of those kernels'
+	needs /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring 'checks the signatures of what is fetched'
 }
 
 dev_packages() {
@@ -114,4 +115,7 @@ dev)
 esac
 install_packages
 check_go
-[[ $level == run ]] || scripts/vm/fetch.sh
+if [[ $level != run ]]; then
+	scripts/vm/fetch.sh
+	scripts/postgres/fetch.sh
+fi

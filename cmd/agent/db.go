@@ -76,7 +76,7 @@ func (f *dbFlags) connected(a *app, do func(ctx context.Context, conn *pgx.Conn,
 		}
 		ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer cancel()
-		conn, err := db.Connect(ctx, dsn)
+		conn, err := db.ConnectOperator(ctx, dsn)
 		if err == nil {
 			err = errors.Join(do(ctx, conn, cmd, args), conn.Close(context.WithoutCancel(ctx)))
 		}
@@ -125,11 +125,11 @@ func newDBMaintain(a *app) *cobra.Command {
 	f, output := &dbFlags{}, ""
 	cmd := &cobra.Command{
 		Use:   "maintain",
-		Short: "make partitions ahead, and remove what is old; to be run each day",
+		Short: "make partitions ahead, and remove what is old; to be run each hour",
 		Long: `Make the partitions of the days to come, remove detections, late detections and dead letters
 that are older than fleet.settings says, and publications of rules that nobody is to run, but
 the newest 20 and those of the last day; and end transactions that hosts have left open. It is
-to be run each day, as role fleet_maint, over a direct connection and not through PgBouncer.`,
+to be run each hour, as role fleet_maint, over a direct connection: through PgBouncer it is refused.`,
 		Args: noArguments,
 		RunE: f.connected(a, func(ctx context.Context, conn *pgx.Conn, _ *cobra.Command, _ []string) error {
 			done, err := db.Maintain(ctx, conn)

@@ -54,7 +54,8 @@ func ReadStatus(ctx context.Context, conn *pgx.Conn) (s Status, err error) {
 	return s, nil
 }
 
-// Check looks for what is wrong with a database: its version, roles, grants, partitions and clock.
+// Check looks for what is wrong with a database: its version, roles, grants, partitions and clock, settings of its server, and
+// pg_hba.conf if it can be read, which a superuser can.
 func Check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 	all, err := Migrations()
 	if err != nil {
@@ -80,15 +81,34 @@ func Check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 	} else if len(todo) > 0 {
 		return append(found, Finding{"error", fmt.Sprintf("the schema is version %d, and this program knows %d", len(applied), len(all)), "run bittern db migrate"}), nil
 	}
-	rows, err := conn.Query(ctx, mustRead("query/check.sql"))
+	more, err := findings(ctx, conn, "check")
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, more...)
+	var readable bool
+	if err := conn.QueryRow(ctx, mustRead("query/hba_readable.sql")).Scan(&readable); err != nil {
+		return nil, fmt.Errorf("asking for what we may read: %w", err)
+	}
+	if readable {
+		if more, err = findings(ctx, conn, "check_hba"); err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+func findings(ctx context.Context, conn *pgx.Conn, query string) ([]Finding, error) {
+	rows, err := conn.Query(ctx, mustRead("query/"+query+".sql"))
 	if err != nil {
 		return nil, fmt.Errorf("looking for what is wrong: %w", err)
 	}
-	more, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Finding])
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Finding])
 	if err != nil {
 		return nil, fmt.Errorf("looking for what is wrong: %w", err)
 	}
-	return append(found, more...), nil
+	return found, nil
 }
 
 // checkClock compares the server's time, which is from between two of ours.

@@ -30,6 +30,10 @@ type Maintained struct {
 // is to be run each day, as fleet_maint or a superuser, by a connection of its own: not through PgBouncer. Run
 // again after a failure it goes on where it was.
 func Maintain(ctx context.Context, conn *pgx.Conn) (done Maintained, err error) {
+	// What follows sets the session's role, and takes a lock of the session: behind a pooler other clients would get both.
+	if err := direct(ctx, conn); err != nil {
+		return done, fmt.Errorf("maintaining the database: %w", err)
+	}
 	var locked bool
 	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", int64(maintainLock)).Scan(&locked); err != nil {
 		return done, fmt.Errorf("taking the lock of maintenance: %w", err)

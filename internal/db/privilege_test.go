@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"bittern/internal/db"
 )
 
 // golden compares lines with a file, or writes it.
@@ -80,7 +82,7 @@ func TestBuiltins(t *testing.T) {
 func TestStrayGrantsShow(t *testing.T) {
 	f := newFleet(t)
 	before := strings.Join(lines(t, f.super, "privileges.sql", "fleet_agent"), "\n")
-	for _, grant := range []string{
+	grants := []string{
 		"GRANT SELECT ON fleet.hosts TO fleet_agent",
 		"GRANT SELECT (name) ON fleet.hosts TO fleet_agent",
 		"GRANT SELECT ON fleet.detections TO PUBLIC",
@@ -99,7 +101,11 @@ func TestStrayGrantsShow(t *testing.T) {
 		"SELECT lo_create(4711)",
 		"CREATE FOREIGN DATA WRAPPER w; GRANT USAGE ON FOREIGN DATA WRAPPER w TO fleet_agent",
 		"CREATE TYPE fleet.extra AS (a int)",
-	} {
+	}
+	if one[int](t, f.super, "SELECT current_setting('server_version_num')::int") >= 170000 {
+		grants = append(grants, "GRANT MAINTAIN ON fleet.hosts TO fleet_agent", "GRANT pg_maintain TO fleet_agent")
+	}
+	for _, grant := range grants {
 		exec(t, f.super, "BEGIN")
 		exec(t, f.super, grant)
 		if after := strings.Join(lines(t, f.super, "privileges.sql", "fleet_agent"), "\n"); after == before {
@@ -120,4 +126,28 @@ func TestStrayGrantsShow(t *testing.T) {
 		}
 		exec(t, f.super, "ROLLBACK")
 	}
+}
+
+// TestRolesOfAnOlderServer: up to PostgreSQL 15, CREATEROLE was enough to lock a role, and who made it got nothing. So it is with
+// hosts' roles after an upgrade of the server.
+func TestRolesOfAnOlderServer(t *testing.T) {
+	f := newFleet(t)
+	if one[int](t, f.super, "SELECT current_setting('server_version_num')::int") < 160000 {
+		t.Skip("this server asks for no admin option")
+	}
+	h := f.host("a")
+	exec(t, f.super, "REVOKE "+h.Role+" FROM fleet_enroller")
+	if _, err := db.Revoke(t.Context(), f.ops, h.Role); state(err) != denied {
+		t.Fatalf("got %v, so that this test shows nothing", err)
+	}
+	if _, err := db.Migrate(t.Context(), f.super); err != nil {
+		t.Fatal(err)
+	}
+	if one[bool](t, f.super, "SELECT pg_has_role('fleet_enroller', $1, 'USAGE') OR pg_has_role('fleet_enroller', $1, 'SET')", h.Role) {
+		t.Error("the enroller has what the host has")
+	}
+	if _, err := db.Revoke(t.Context(), f.ops, h.Role); err != nil {
+		t.Error(err)
+	}
+	refused(t, h.dsn, "28000")
 }

@@ -20,12 +20,17 @@ import (
 // callWithin bounds each call of the server, so that one that hangs is noticed.
 const callWithin = 30 * time.Second
 
+// ErrOlder is that the database lacks a function which agents call.
+var ErrOlder = errors.New("the database's schema is older than this agent; an operator has to run bittern db migrate")
+
 // SinkConfig says how records get into the fleet's store.
 type SinkConfig struct {
 	DSN    string               // of a host's role
 	Outbox outbox.ID            // that the records come from
 	Losses func() []outbox.Loss // its ledger, which is told as well; nil for none
 	Log    *slog.Logger
+	// CallWithin bounds each call of the server, with the connecting that it may take; 30 s if 0.
+	CallWithin time.Duration
 }
 
 // Sink delivers records to the fleet's store: each exactly once, whenever the connection, the server or the agent dies, since the store
@@ -43,6 +48,9 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 	}
 	if _, err := Parse(cfg.DSN); err != nil {
 		return nil, err
+	}
+	if cfg.CallWithin == 0 {
+		cfg.CallWithin = callWithin
 	}
 	return &Sink{cfg: cfg}, nil
 }
@@ -71,10 +79,10 @@ func (s *Sink) Close() error {
 	return err
 }
 
-// failed gives the connection up unless the server has answered: nothing is known of one that was cut.
+// failed gives the connection up unless it is the records that the server does not like: nothing is known of one that was cut, and one that works may
+// lead to a standby, or have settings of its role that are long taken back.
 func (s *Sink) failed(err error) error {
-	var answer *pgconn.PgError
-	if s.conn != nil && (s.conn.IsClosed() || !errors.As(err, &answer)) {
+	if s.conn != nil && (s.conn.IsClosed() || !ofClass(err, "22", "23", "40")) {
 		_ = s.Close() // there is an error already
 	}
 	return err
@@ -82,7 +90,7 @@ func (s *Sink) failed(err error) error {
 
 // call makes one call of the server.
 func (s *Sink) call(ctx context.Context, sql string, args []any, into ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallWithin)
 	defer cancel()
 	if s.conn == nil {
 		conn, err := Connect(ctx, s.cfg.DSN)
@@ -91,7 +99,12 @@ func (s *Sink) call(ctx context.Context, sql string, args []any, into ...any) er
 		}
 		s.conn = conn
 	}
-	return s.conn.QueryRow(ctx, sql, args...).Scan(into...)
+	err := s.conn.QueryRow(ctx, sql, args...).Scan(into...)
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && (answer.Code == "42883" || answer.Code == "3F000") { // no such function, no such schema
+		return fmt.Errorf("%w: %w", ErrOlder, err)
+	}
+	return err
 }
 
 // deliver sends records. Those that the server will never take are found by halving.
@@ -115,9 +128,12 @@ func (s *Sink) deliver(ctx context.Context, batch []outbox.Record) error {
 }
 
 // forGood reports whether the server refuses something that it will refuse the next time as well.
-func forGood(err error) bool {
+func forGood(err error) bool { return ofClass(err, "22", "23") }
+
+// ofClass reports whether the server has answered with an SQLSTATE of one of those classes.
+func ofClass(err error, classes ...string) bool {
 	var answer *pgconn.PgError
-	return errors.As(err, &answer) && (strings.HasPrefix(answer.Code, "22") || strings.HasPrefix(answer.Code, "23"))
+	return errors.As(err, &answer) && len(answer.Code) == 5 && slices.Contains(classes, answer.Code[:2])
 }
 
 const (

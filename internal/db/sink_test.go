@@ -29,17 +29,24 @@ type delivery struct {
 // deliver starts a delivery with a connection string.
 func deliver(t *testing.T, dsn string, log *slog.Logger) *delivery {
 	t.Helper()
+	soon := make(chan time.Time)
+	close(soon) // what fails is tried again at once
+	return deliverTo(t, db.SinkConfig{DSN: dsn, Log: log}, func(time.Duration) <-chan time.Time { return soon })
+}
+
+func deliverTo(t *testing.T, cfg db.SinkConfig, after func(time.Duration) <-chan time.Time) *delivery {
+	t.Helper()
+	log := cfg.Log
 	box, err := outbox.Open(outbox.Config{Dir: t.TempDir(), Readers: []outbox.ReaderConfig{{Name: "postgres", Kinds: outbox.AllKinds}}, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := db.NewSink(db.SinkConfig{DSN: dsn, Outbox: outbox.ID{1}, Losses: box.Losses, Log: log})
+	cfg.Outbox, cfg.Losses = outbox.ID{1}, box.Losses
+	to, err := db.NewSink(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon := make(chan time.Time)
-	close(soon) // what fails is tried again at once
-	runner, err := sink.NewRunner(box.Reader("postgres"), to, sink.RunnerConfig{Log: log, After: func(time.Duration) <-chan time.Time { return soon }})
+	runner, err := sink.NewRunner(box.Reader("postgres"), to, sink.RunnerConfig{Log: log, After: after})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +220,30 @@ type proxy struct {
 	cuts    atomic.Int64
 	swallow atomic.Int64 // answers to take away
 	calm    atomic.Bool
+	slow    atomic.Bool  // some bytes at a time
+	stand   sync.RWMutex // held: nothing is carried, and nothing is closed
+}
+
+// carried is a connection to which a calm proxy writes.
+type carried struct {
+	net.Conn
+	by *proxy
+}
+
+func (c carried) Write(data []byte) (n int, err error) {
+	for n < len(data) && err == nil {
+		most := len(data) - n
+		if c.by.slow.Load() {
+			most = min(most, 500)
+			time.Sleep(time.Millisecond)
+		}
+		c.by.stand.RLock()
+		var m int
+		m, err = c.Conn.Write(data[n : n+most])
+		c.by.stand.RUnlock()
+		n += m
+	}
+	return n, err
 }
 
 func newProxy(t *testing.T, dsn string) *proxy {
@@ -259,7 +290,7 @@ func (p *proxy) carry(client net.Conn, server string) {
 	pass := func(dst, src net.Conn, most int64) {
 		defer end()
 		if p.calm.Load() {
-			_, _ = io.Copy(dst, src)
+			_, _ = io.Copy(carried{dst, p}, src)
 		} else if n, _ := io.CopyN(dst, src, most); n == most {
 			p.cuts.Add(1)
 		}

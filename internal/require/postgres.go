@@ -26,6 +26,46 @@ func DB(t T) string {
 	return dir
 }
 
+// PgBouncer needs that program, and returns the directory that it is in.
+func PgBouncer(t T) string {
+	t.Helper()
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/pgbouncer") // where Debian has it, which may not be in PATH
+	}
+	if err != nil {
+		unmet(t, "db", fmt.Errorf("looking for a program: %w", err))
+	}
+	return filepath.Dir(path)
+}
+
+// OtherPostgres needs a server that scripts/postgres/fetch.sh has fetched, of that major version, and root, since it is run within its root
+// tree. It returns the directory of its programs.
+func OtherPostgres(t T, version string) string {
+	t.Helper()
+	dir, err := fetchedPostgres(version)
+	if err != nil {
+		unmet(t, "db", err)
+	}
+	return dir
+}
+
+func fetchedPostgres(version string) (string, error) {
+	if os.Geteuid() != 0 {
+		return "", fmt.Errorf("running PostgreSQL %s in its root tree: it needs root", version)
+	}
+	root, err := Module()
+	if err != nil {
+		return "", err
+	}
+	tree := filepath.Join(root, ".cache", "postgres", version)
+	// Written last of all, see the script.
+	if _, err := os.Stat(filepath.Join(tree, "version")); err != nil {
+		return "", fmt.Errorf("looking for PostgreSQL %s (run scripts/setup.sh test): %w", version, err)
+	}
+	return filepath.Join(tree, "usr/lib/postgresql", version, "bin"), nil
+}
+
 func postgresPrograms() (string, error) {
 	if os.Geteuid() == 0 {
 		// The server refuses to be run by root.

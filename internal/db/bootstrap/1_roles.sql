@@ -31,6 +31,24 @@ GRANT fleet_owner TO fleet_migrator, fleet_maint;
 -- The enroller puts hosts' roles into the group.
 GRANT fleet_agent TO fleet_enroller WITH ADMIN OPTION;
 
+-- From PostgreSQL 16 on, CREATEROLE is no longer enough to lock a role: it takes the admin option, which who makes a role gets. Of hosts'
+-- roles that came from an older server it has none.
+DO $$
+DECLARE
+	r record;
+BEGIN
+	IF current_setting('server_version_num')::integer >= 160000 THEN
+		FOR r IN
+			SELECT h.rolname FROM pg_catalog.pg_roles h
+			WHERE h.rolname ~ '^h_[0-9a-f]{32}$' AND pg_catalog.pg_has_role(h.oid, 'fleet_agent', 'MEMBER')
+				AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.roleid = h.oid AND m.member = 'fleet_enroller'::regrole AND m.admin_option)
+		LOOP
+			EXECUTE format('GRANT %I TO fleet_enroller WITH ADMIN TRUE, INHERIT FALSE, SET FALSE', r.rolname);
+		END LOOP;
+	END IF;
+END
+$$;
+
 -- The maintenance ends transactions that hosts leave open, and a revoked host's connections are ended. Others' transactions
 -- are seen by members of pg_read_all_stats only.
 GRANT pg_signal_backend TO fleet_enroller, fleet_maint;

@@ -37,6 +37,8 @@ BEGIN
 		                     'table_to_xml', 'schema_to_xml', 'database_to_xml', 'database_to_xmlschema', 'database_to_xml_and_xmlschema',
 		                     'schema_to_xmlschema', 'schema_to_xml_and_xmlschema', 'table_to_xmlschema', 'table_to_xml_and_xmlschema', 'ts_stat')
 		    OR p.proname IN ('pg_control_system', 'pg_walfile_name', 'pg_current_wal_lsn')
+		    OR p.proname ~ '^pg_(clear|restore)_[a-z]+_stats$'                  -- has queries planned badly
+		    OR p.proname IN ('pg_available_wal_summaries', 'pg_wal_summary_contents') -- tell where others write
 		    OR p.proname IN ('currtid2', 'txid_current', 'pg_current_xact_id', 'pg_stat_clear_snapshot', 'pg_stat_force_next_flush'))
 	LOOP
 		EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);

@@ -55,21 +55,21 @@ func (c *Cluster) Client(dir, role string) (cert, key string, err error) {
 }
 
 // chown gives a tree to whoever the server runs as.
-func chown(dir string, attr *syscall.SysProcAttr) error {
-	if attr.Credential == nil {
+func chown(dir string, owner *syscall.Credential) error {
+	if owner == nil {
 		return nil
 	}
 	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		return os.Lchown(path, int(attr.Credential.Uid), int(attr.Credential.Gid))
+		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
 	})
 }
 
 // sweep removes the clusters of processes that were killed. Their servers died with them.
-func sweep() {
-	found, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+func sweep(in string) {
+	found, err := filepath.Glob(filepath.Join(in, prefix+"*"))
 	if err != nil {
 		return
 	}

@@ -29,10 +29,14 @@ SELECT 'error', 'everybody may connect to database ' || current_database(), 'run
 FROM pg_catalog.pg_database d, LATERAL pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
 WHERE d.datname = current_database() AND a.grantee = 0
 UNION ALL
--- There they could do all that was taken from PUBLIC here.
-SELECT 'error', 'hosts may connect to database ' || d.datname, 'REVOKE CONNECT ON DATABASE ' || quote_ident(d.datname) || ' FROM PUBLIC'
-FROM pg_catalog.pg_database d, LATERAL pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
-WHERE d.datname <> current_database() AND d.datallowconn AND a.grantee = 0 AND a.privilege_type = 'CONNECT'
+-- There they could do all that was taken from PUBLIC here. A database that lets hosts in by name may be another fleet's, where that is done.
+SELECT CASE WHEN g.grantee = 'fleet_agent' THEN 'warning' ELSE 'error' END,
+	CASE g.grantee WHEN 'PUBLIC' THEN 'everybody' WHEN 'fleet_agent' THEN 'hosts' ELSE 'host role ' || g.grantee END || ' may connect to database ' || d.datname,
+	'REVOKE CONNECT ON DATABASE ' || quote_ident(d.datname) || ' FROM ' || g.grantee
+FROM pg_catalog.pg_database d, LATERAL pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a,
+	LATERAL (SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee) g
+WHERE d.datname <> current_database() AND d.datallowconn AND a.privilege_type = 'CONNECT'
+	AND (a.grantee IN (0, 'fleet_agent'::regrole) OR a.grantee IN (SELECT oid FROM host))
 UNION ALL
 SELECT 'error', 'role ' || r.rolname || ' has more power than it should: ' || pg_catalog.concat_ws(', ', CASE WHEN r.rolsuper THEN 'superuser' END,
 	CASE WHEN r.rolcreaterole AND r.rolname <> 'fleet_enroller' THEN 'createrole' END, CASE WHEN r.rolcreatedb THEN 'createdb' END,
@@ -70,12 +74,36 @@ SELECT CASE WHEN s.ahead < 2 THEN 'error' ELSE 'warning' END, 'partitions are th
 FROM (SELECT x.days_ahead, (SELECT count(*) FROM fleet.detection_days d WHERE d.day >= (now() AT TIME ZONE 'UTC')::date) AS ahead FROM fleet.settings x) s
 WHERE s.ahead < s.days_ahead
 UNION ALL
+-- Records of such a day wait, since it may be one that is being removed.
+SELECT 'error', 'partition ' || d.partition || ' is not there, and records of its day wait', 'DELETE FROM fleet.detection_days WHERE partition = ' || quote_literal(d.partition) || '; run bittern db maintain'
+FROM fleet.detection_days d
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'fleet.detections'::regclass AND c.relname = d.partition)
+UNION ALL
 SELECT 'error', 'partition ' || i.inhrelid::pg_catalog.regclass || ' is half detached', 'run bittern db maintain'
 FROM pg_catalog.pg_inherits i WHERE i.inhdetachpending AND i.inhparent = 'fleet.detections'::regclass
 UNION ALL
 SELECT 'warning', 'two machines use the identity of host ' || o.name || ', the last time at ' || c.last_at, 'enrol one of them anew'
 FROM fleet.host_clones c JOIN fleet.hosts o USING (host_id) WHERE c.last_at > now() - interval '1 day'
 UNION ALL
-SELECT 'warning', 'one query may fill the disk with temporary files', 'set temp_file_limit in postgresql.conf'
+-- From PostgreSQL 16 on, who is to lock a role needs its admin option. The roles of an older server came without.
+SELECT 'error', 'role ' || h.rolname || ' can''t be locked', 'run bittern db migrate as a superuser'
+FROM host h WHERE current_setting('server_version_num')::integer >= 160000
+	AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.roleid = h.oid AND m.member = 'fleet_enroller'::regrole AND m.admin_option)
+UNION ALL
+SELECT 'warning', 'one query may fill the disk with temporary files', 'ALTER SYSTEM SET temp_file_limit = ''1GB''; SELECT pg_reload_conf()'
 FROM pg_catalog.pg_settings s WHERE s.name = 'temp_file_limit' AND s.setting = '-1'
+UNION ALL
+-- A host forgets a record when its commit is told.
+SELECT 'warning', s.name || ' is off: a crash of the server loses records that hosts have delivered', 'ALTER SYSTEM SET ' || s.name || ' = on; SELECT pg_reload_conf()'
+FROM pg_catalog.pg_settings s WHERE s.name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND s.setting = 'off'
+UNION ALL
+SELECT 'error', 'ssl is off, so that no host can log in with its certificate', 'ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()'
+FROM pg_catalog.pg_settings s WHERE s.name = 'ssl' AND s.setting = 'off'
+UNION ALL
+SELECT 'warning', 'max_connections is ' || m.most || ', which is too small for ' || m.hosts || ' hosts with two connections each, and ' || m.others || ' for others',
+	'ALTER SYSTEM SET max_connections = ' || 2 * m.hosts + m.others || '; restart the server'
+FROM (SELECT current_setting('max_connections')::integer AS most, (SELECT count(*) FROM fleet.hosts o WHERE o.revoked_at IS NULL) AS hosts,
+	-- reserved_connections is there from PostgreSQL 16 on.
+	10 + current_setting('superuser_reserved_connections')::integer + coalesce(current_setting('reserved_connections', true), '0')::integer AS others) m
+WHERE m.hosts > 0 AND m.most < 2 * m.hosts + m.others
 ORDER BY 1, 2

@@ -10,7 +10,8 @@ SELECT 'function ' || f.oid::regprocedure || ': EXECUTE' FROM pg_proc f JOIN our
 WHERE has_function_privilege(w.oid, f.oid, 'EXECUTE')
 UNION ALL
 SELECT 'relation ' || c.oid::regclass || ': ' || p FROM pg_class c JOIN ours n ON n.oid = c.relnamespace,
-	unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p, who w
+	unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']
+		|| CASE WHEN current_setting('server_version_num')::int >= 170000 THEN ARRAY['MAINTAIN'] END) p, who w
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege(w.oid, c.oid, p)
 UNION ALL
 SELECT 'column ' || c.oid::regclass || '.' || a.attname || ': ' || p FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
@@ -42,6 +43,8 @@ UNION ALL
 SELECT 'large object ' || o.oid || ' is there' FROM pg_largeobject_metadata o
 UNION ALL
 SELECT 'member of ' || r.rolname FROM pg_roles r, who w WHERE pg_has_role(w.oid, r.oid, 'MEMBER') AND r.oid <> w.oid
+	-- From PostgreSQL 16 on, the enroller administers the roles that it makes. It must not have what they have.
+	AND NOT (w.rolname = 'fleet_enroller' AND r.rolname ~ '^h_[0-9a-f]{32}$' AND NOT pg_has_role(w.oid, r.oid, 'USAGE'))
 UNION ALL
 SELECT 'attribute ' || a.name FROM who w JOIN pg_roles r USING (oid), LATERAL (VALUES ('superuser', r.rolsuper), ('createdb', r.rolcreatedb),
 	('createrole', r.rolcreaterole), ('replication', r.rolreplication), ('bypassrls', r.rolbypassrls), ('login', r.rolcanlogin)) a(name, has) WHERE a.has

@@ -1,0 +1,4 @@
+package db
+
+// Direct is for tests.
+var Direct = direct
