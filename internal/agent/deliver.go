@@ -140,7 +140,7 @@ func (q queue) status() *control.Outbox {
 	}
 	for _, r := range stats.Readers {
 		of := sinks[r.Name]
-		one := control.Sink{Name: r.Name, Pending: r.Pending, Delivered: of.Delivered, Errors: of.Errors}
+		one := control.Sink{Name: r.Name, Pending: r.Pending, Backlog: of.Backlog, Delivered: of.Delivered, Errors: of.Errors}
 		if !r.Oldest.IsZero() {
 			one.Oldest = &r.Oldest
 		}

@@ -83,10 +83,11 @@ type Outbox struct {
 // Sink is how one sink is.
 type Sink struct {
 	Name      string     `json:"name"`
-	Pending   uint64     `json:"pending"`          // records that it has still to get
-	Oldest    *time.Time `json:"oldest,omitempty"` // of those that it is about to deliver
-	Delivered uint64     `json:"delivered"`        // records, since the agent started
-	Errors    uint64     `json:"errors"`           // since the agent started
+	Pending   uint64     `json:"pending"`           // records that it has still to get
+	Backlog   uint64     `json:"backlog,omitempty"` // those of them that others are delivered ahead of
+	Oldest    *time.Time `json:"oldest,omitempty"`  // of those that it is about to deliver
+	Delivered uint64     `json:"delivered"`         // records, since the agent started
+	Errors    uint64     `json:"errors"`            // since the agent started
 	Last      *time.Time `json:"last_delivery,omitempty"`
 }
 

@@ -42,6 +42,18 @@ var crashes = []struct {
 		defer l.mu.Unlock()
 		l.reclaim()
 	}},
+	{"ending a backlog", func(l *Log) { fill(l, 30, Low, 0); l.readers[0].Split(0); fill(l, 30, Low, 0) }, func(l *Log) {
+		r := l.readers[0]
+		for len(r.fillAhead()) > 0 {
+			r.AckAhead()
+		}
+		for len(r.ReadBacklog(5)) > 0 {
+			_ = r.Ack()
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.reclaim()
+	}},
 	{"losses", func(*Log) {}, func(l *Log) {
 		for n := range 5 {
 			_ = l.Note(ID{8: byte(n)}, Loss{Cause: "ring_full", Count: 1})

@@ -361,6 +361,16 @@ func (m *model) actions(power, faults, flips bool) map[string]func(*rapid.T) {
 				m.durable = len(m.records)
 			}
 		}),
+		"evict": dead(func() {
+			m.log.mu.Lock()
+			defer m.log.mu.Unlock()
+			m.log.evictOne(Tier(rapid.IntRange(0, int(tiers)-1).Draw(m.t, "from")), false)
+		}),
+		"merge": dead(func() {
+			m.log.mu.Lock()
+			defer m.log.mu.Unlock()
+			m.log.mergeOne()
+		}),
 		"mend":   dead(func() { m.log.mend(); m.log.reclaim() }),
 		"kill":   dead(func() { m.kill(false) }),
 		"die":    dead(func() { m.disk.left = rapid.IntRange(1, 40).Draw(m.t, "operations") }),

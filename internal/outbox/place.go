@@ -45,7 +45,7 @@ func (l *lane) find(p *place, all []*segment) bool {
 		for at+1 < len(all) && all[at+1].first <= p.index.Load() {
 			at++
 		}
-		at = l.pastHad(p, all, at)
+		at = l.pastHad(all, at)
 		p.enter(all[at])
 	} else {
 		for at < len(all) && all[at] != p.segment {
@@ -67,17 +67,16 @@ func (l *lane) find(p *place, all []*segment) bool {
 		if p.good >= 0 {
 			l.log.missing(s, p.good)
 		}
-		at = l.pastHad(p, all, at+1)
+		at = l.pastHad(all, at+1)
 		p.enter(all[at])
 	}
 }
 
 // pastHad returns the first segment from one on that may hold what the other lane has not delivered: those before it were read as a whole
 // there, and damage in them was counted.
-func (l *lane) pastHad(p *place, all []*segment, at int) int {
+func (l *lane) pastHad(all []*segment, at int) int {
 	for at+1 < len(all) && hasAll(l.spans(), all[at].firstSeq, all[at+1].firstSeq) {
 		at++
-		p.index.Store(max(p.index.Load(), all[at].first))
 	}
 	return at
 }

@@ -19,7 +19,7 @@ func TestManyAtOnce(t *testing.T) {
 	disk := newSimDisk(1)
 	l, err := Open(Config{
 		Quota: LeastQuota, disk: disk, Log: slog.New(slog.DiscardHandler), SyncWithin: 1,
-		Readers: []ReaderConfig{{"fast", AllKinds}, {"slow", AllKinds}, {"gaps", KindsOf(Gap)}},
+		Readers: []ReaderConfig{{"fast", AllKinds}, {"slow", AllKinds}, {"gaps", KindsOf(Gap)}, {"divided", AllKinds}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,8 +49,12 @@ func TestManyAtOnce(t *testing.T) {
 			}
 		})
 	}
-	got := make([]uint64, 3)
+	got := make([]uint64, 4)
 	for i, r := range l.readers {
+		if r.Name() == "divided" {
+			reading.Go(func() { got[i] = readDivided(t, r) })
+			continue
+		}
 		reading.Go(func() {
 			var last uint64
 			for round := 0; ; round++ {
@@ -90,7 +94,7 @@ func TestManyAtOnce(t *testing.T) {
 		lost[loss.Sink] += loss.Count
 	}
 	t.Logf("lost: %v, read: %v", lost, got)
-	for i, want := range []uint64{appended.Load(), appended.Load(), gaps.Load()} {
+	for i, want := range []uint64{appended.Load(), appended.Load(), gaps.Load(), appended.Load()} {
 		if name := l.readers[i].name; got[i]+lost[name] != want || lost[""] > 0 {
 			t.Errorf("%s has %d, %d are counted as lost, of %d (%d damaged)", name, got[i], lost[name], want, lost[""])
 		}
@@ -100,6 +104,45 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	if disk.open != 0 {
 		t.Errorf("%d files are open after all", disk.open)
+	}
+}
+
+// readDivided has a reader deliver a backlog again and again, and what comes ahead of it.
+func readDivided(t *testing.T, r *Reader) (got uint64) {
+	seen := make(map[uint64]bool)
+	take := func(batch []Record) {
+		for _, record := range batch {
+			if seen[record.Seq] {
+				t.Errorf("%s got %d twice", r.Name(), record.Seq)
+			}
+			seen[record.Seq] = true
+			got += record.Count
+		}
+		_, _ = r.Lag(), r.Backlog()
+	}
+	for round := 0; ; round++ {
+		if round%3 == 0 {
+			r.Split(100)
+		}
+		batch := r.fillAhead()
+		r.log.Sync() // as if a server took its time
+		take(batch)
+		r.AckAhead()
+		batch = r.ReadBacklog(20)
+		take(batch)
+		if len(batch) == 0 {
+			var err error
+			if batch, err = r.Read(t.Context()); err != nil {
+				if !errors.Is(err, ErrClosed) {
+					t.Error(err)
+				}
+				return got
+			}
+			take(batch)
+		}
+		if err := r.Ack(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
