@@ -376,3 +376,18 @@ func TestConfig(t *testing.T) {
 		t.Error("a configuration of nothing is taken")
 	}
 }
+
+// TestSetStateIsAnnounced: when it returns, subscriptions have it.
+func TestSetStateIsAnnounced(t *testing.T) {
+	f := start(t, nil)
+	f.apply(t, of("R1", off("fleet", 0)))
+	f.expect(t, "state R1 disabled by alice (fleet)")
+	for range 300 {
+		for _, s := range []rules.RuleState{{State: rules.Clipped}, {}} {
+			must(t, f.SetState("R1", s, "dave"))
+			if c, ok := f.sub.TryNext(); !ok || c.By != "dave" || !c.State.Equal(f.State("R1")) {
+				t.Fatalf("announced is %v, %+v", ok, c)
+			}
+		}
+	}
+}
