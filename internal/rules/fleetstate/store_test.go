@@ -391,3 +391,26 @@ func TestSetStateIsAnnounced(t *testing.T) {
 		}
 	}
 }
+
+// TestChangesFromNowOn: what has happened before is not of a subscription.
+func TestChangesFromNowOn(t *testing.T) {
+	f := start(t, nil)
+	for i := range 300 {
+		f.host.define(i+1, "R1")
+		sub := f.Changes()
+		f.Remote()
+		if c, ok := sub.TryNext(); ok {
+			t.Fatalf("after v%d comes %s", i+1, storetest.Show(c))
+		}
+		sub.Close()
+	}
+}
+
+// TestSetWhileItIsAsked: a state of this host that is set while it is found out what it is, is announced.
+func TestSetWhileItIsAsked(t *testing.T) {
+	f := start(t, nil)
+	f.host.asked = func() { f.host.set("R1", rules.RuleState{State: rules.Clipped, SetBy: "dave"}, "dave") }
+	f.apply(t, of("R1", off("fleet", 0)))
+	f.expect(t, "state R1 clipped by dave")
+	f.is(t, "R1", "clipped")
+}
