@@ -414,3 +414,15 @@ func TestSetWhileItIsAsked(t *testing.T) {
 	f.expect(t, "state R1 clipped by dave")
 	f.is(t, "R1", "clipped")
 }
+
+// TestStateIsAnnounced: what State tells was announced before, also of a rule that nobody asked for until then.
+func TestStateIsAnnounced(t *testing.T) {
+	f := start(t, nil)
+	for i := range 300 {
+		id := fmt.Sprint("R", i)
+		f.host.asked = func() { f.host.set(id, rules.RuleState{State: rules.Clipped, SetBy: "dave"}, "dave") }
+		if f.State(id).State == rules.Clipped && f.sub.Depth() != i+1 {
+			t.Fatalf("%d changes are announced, want %d", f.sub.Depth(), i+1)
+		}
+	}
+}
