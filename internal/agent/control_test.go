@@ -19,18 +19,25 @@ import (
 // settable is an agent with one rule, whose committer is at work on a small kernel, and nothing else is.
 func settable(t *testing.T) (controlled, *smallKernel, *committer) {
 	t.Helper()
+	return settableOver(t, func(s *fsstore.Store) Store { return s })
+}
+
+// settableOver is settable with a store that lies over that of the files.
+func settableOver(t *testing.T, lay func(*fsstore.Store) Store) (controlled, *smallKernel, *committer) {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "a.yml"), rule(t, "A", 1).Document(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := (&logbook{}).logger()
-	store, err := fsstore.New(fsstore.Config{Dir: dir, States: t.TempDir(), Parse: Parser(catalogue(t)), Logger: log})
+	files, err := fsstore.New(fsstore.Config{Dir: dir, States: t.TempDir(), Parse: Parser(catalogue(t)), Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Start(); err != nil {
+	if err := files.Start(); err != nil {
 		t.Fatal(err)
 	}
+	store := lay(files)
 	a, err := New(Config{Rules: func() (string, error) { return dir, nil }, Output: new(bytes.Buffer), Log: log})
 	if err != nil {
 		t.Fatal(err)

@@ -166,3 +166,25 @@ func TestStatesRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// TestScope: where a fleet's operators have decided, a state is another one; files of states never say so.
+func TestScope(t *testing.T) {
+	own := rules.RuleState{State: rules.Disabled, SetBy: "alice"}
+	fleets := own
+	fleets.Scope = "fleet"
+	if own.Equal(fleets) || own.SameAs(fleets) || (rules.RuleState{Scope: "host"}).IsZero() {
+		t.Error("the scope makes no difference")
+	}
+	if err := (rules.RuleState{Scope: "host", ExpiresAt: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}).Validate(); err != nil {
+		t.Errorf("enabled, before what the fleet says next: %v", err)
+	}
+	if err := (rules.RuleState{Scope: "world"}).Validate(); err == nil {
+		t.Error("any scope is valid")
+	}
+	if f := rules.ParseStates("states.yaml", []byte("R1: {state: disabled, scope: fleet}\n")); !f.Problems.Failed() {
+		t.Error("a file says a scope")
+	}
+	if _, err := rules.ParseStates("states.yaml", nil).Edit(map[string]rules.RuleState{"R1": fleets}); err == nil {
+		t.Error("a scope is written to a file")
+	}
+}

@@ -145,7 +145,6 @@ func TestDamaged(t *testing.T) {
 
 // faulty are ops of which one fails, and if it is a crash, all after that.
 type faulty struct {
-	ops
 	count, at int  // of ops done, and which fails; 0 for none
 	crash     bool // nothing is done after that
 	half      bool // a write that fails writes half, and another op is done before it fails

@@ -139,6 +139,8 @@ type host struct {
 	rules  map[string]*rules.Rule
 	states map[string]rules.RuleState
 	sets   uint64
+
+	asked func() // called once when a state is asked for; nil for nothing
 }
 
 func newHost() *host {
@@ -161,6 +163,10 @@ func (h *host) load() []rules.Stated {
 }
 
 func (h *host) State(id string) rules.RuleState {
+	if asked := h.asked; asked != nil {
+		h.asked = nil
+		asked()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.states[id]

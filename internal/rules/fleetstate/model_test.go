@@ -26,7 +26,6 @@ type told struct {
 // model is what a store is to be, in the plainest way: all is found out anew whenever it is asked.
 type model struct {
 	*fixture
-	dir     string
 	told    map[string][]told
 	serial  int64 // makes each decision another one
 	version int

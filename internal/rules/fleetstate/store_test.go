@@ -376,3 +376,53 @@ func TestConfig(t *testing.T) {
 		t.Error("a configuration of nothing is taken")
 	}
 }
+
+// TestSetStateIsAnnounced: when it returns, subscriptions have it.
+func TestSetStateIsAnnounced(t *testing.T) {
+	f := start(t, nil)
+	f.apply(t, of("R1", off("fleet", 0)))
+	f.expect(t, "state R1 disabled by alice (fleet)")
+	for range 300 {
+		for _, s := range []rules.RuleState{{State: rules.Clipped}, {}} {
+			must(t, f.SetState("R1", s, "dave"))
+			if c, ok := f.sub.TryNext(); !ok || c.By != "dave" || !c.State.Equal(f.State("R1")) {
+				t.Fatalf("announced is %v, %+v", ok, c)
+			}
+		}
+	}
+}
+
+// TestChangesFromNowOn: what has happened before is not of a subscription.
+func TestChangesFromNowOn(t *testing.T) {
+	f := start(t, nil)
+	for i := range 300 {
+		f.host.define(i+1, "R1")
+		sub := f.Changes()
+		f.Remote()
+		if c, ok := sub.TryNext(); ok {
+			t.Fatalf("after v%d comes %s", i+1, storetest.Show(c))
+		}
+		sub.Close()
+	}
+}
+
+// TestSetWhileItIsAsked: a state of this host that is set while it is found out what it is, is announced.
+func TestSetWhileItIsAsked(t *testing.T) {
+	f := start(t, nil)
+	f.host.asked = func() { f.host.set("R1", rules.RuleState{State: rules.Clipped, SetBy: "dave"}, "dave") }
+	f.apply(t, of("R1", off("fleet", 0)))
+	f.expect(t, "state R1 clipped by dave")
+	f.is(t, "R1", "clipped")
+}
+
+// TestStateIsAnnounced: what State tells was announced before, also of a rule that nobody asked for until then.
+func TestStateIsAnnounced(t *testing.T) {
+	f := start(t, nil)
+	for i := range 300 {
+		id := fmt.Sprint("R", i)
+		f.host.asked = func() { f.host.set(id, rules.RuleState{State: rules.Clipped, SetBy: "dave"}, "dave") }
+		if f.State(id).State == rules.Clipped && f.sub.Depth() != i+1 {
+			t.Fatalf("%d changes are announced, want %d", f.sub.Depth(), i+1)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package fsstore
 
 import (
-	"io"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -57,7 +56,7 @@ func (m *merged) lay(t testing.TB) {
 
 func startMerged(t *testing.T, clock *storetest.Clock) *merged {
 	m := &merged{fixture: openStore(t, statedConfig(t, clock))}
-	m.cfg = fleetstate.Config{File: filepath.Join(t.TempDir(), "fleet"), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	m.cfg = fleetstate.Config{File: filepath.Join(t.TempDir(), "fleet"), Log: slog.New(slog.DiscardHandler)}
 	m.lay(t)
 	return m
 }

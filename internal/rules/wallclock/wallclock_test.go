@@ -70,3 +70,43 @@ func TestAlarmIsSetAnew(t *testing.T) {
 	set(t, a, System{}.Now())
 	rings(t, a)
 }
+
+func TestUptimeAlarm(t *testing.T) {
+	a, err := NewUptimeAlarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	began, err := Uptime()
+	if err != nil || began <= 0 {
+		t.Fatalf("uptime is %v, %v", began, err)
+	}
+	ring := func(at time.Duration) {
+		t.Helper()
+		if err := a.Set(at); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-a.C():
+		case <-time.After(30 * time.Second):
+			t.Fatal("it does not go off")
+		}
+		if now, _ := Uptime(); now < at {
+			t.Errorf("it went off %v early", at-now)
+		}
+	}
+	ring(began + 20*time.Millisecond)
+	ring(1)
+	if err := a.Set(0); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-a.C():
+		t.Error("it goes off though it is not set")
+	case <-time.After(20 * time.Millisecond):
+	}
+}
