@@ -144,6 +144,13 @@ func TestStatesByPrecedence(t *testing.T) {
 	a.want(t, "")
 	b.want(t, "")
 
+	// A host may not heed that it is to be disabled: then what is below counts.
+	f.set("host", "a", "R4", "disabled", "")
+	f.set("fleet", nil, "R4", "clipped", "1 hour")
+	a.want(t, "R4 disabled host > clipped fleet")
+	exec(t, f.ops, "SELECT fleet.clear_state_v1('fleet', NULL, 'R4'), fleet.clear_state_v1('host', 'a', 'R4')")
+	a.want(t, "")
+
 	// What is over is not told any more.
 	f.set("host", "a", "R3", "disabled", "1 hour")
 	exec(t, f.super, "UPDATE fleet.rule_state SET expires_at = now() WHERE rule_id = 'R3'")

@@ -123,18 +123,15 @@ func (l *Link) lost(err error, wait time.Duration) {
 	}
 }
 
-// fails notes what is wrong beside the connection, and logs it if that is news.
-func (l *Link) fails(field *string, message string, err error) {
+// fails notes what is wrong beside the connection, and reports whether that is news.
+func (l *Link) fails(field *string, err error) (news bool) {
 	text := err.Error()
-	news := false
 	l.update(func(s *Status) {
 		s.Errors++
 		news = *field != text
 		*field = text
 	})
-	if news {
-		l.log.Error(message, "error", err)
-	}
+	return news
 }
 
 func (l *Link) mended(field *string) { l.update(func(*Status) { *field = "" }) }

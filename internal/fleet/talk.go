@@ -25,15 +25,15 @@ type talk struct {
 
 // retry spaces attempts at something that the server, or what it has given, does not allow at present.
 type retry struct {
-	failed int
-	at     time.Time
+	attempts int
+	at       time.Time
 }
 
 func (r *retry) due() bool { return !time.Now().Before(r.at) }
 
-func (r *retry) fails(l *Link) {
-	r.at = time.Now().Add(l.backoff(r.failed))
-	r.failed++
+func (r *retry) failed(l *Link) {
+	r.at = time.Now().Add(l.backoff(r.attempts))
+	r.attempts++
 }
 
 // hello is said at first, and when what it says is another thing.
@@ -147,8 +147,10 @@ func (t *talk) takeRules(ctx context.Context) {
 		err = rules.Take(ctx, *p, t.session.Blobs)
 	}
 	if err != nil {
-		t.rules.fails(t.Link)
-		t.fails(&t.status.RulesError, "rules of the database are not taken in, the ones before stay live", err)
+		t.rules.failed(t.Link)
+		if t.fails(&t.status.RulesError, err) {
+			t.log.Error("rules of the database are not taken in, the ones before stay live", "error", err)
+		}
 		return
 	}
 	t.rules = retry{}
@@ -182,7 +184,9 @@ func (t *talk) report(ctx context.Context) error {
 	if t.session.Closed() {
 		return err
 	}
-	t.reports.fails(t.Link)
-	t.fails(&t.status.ReportError, "the database was not told which rules run", err)
+	t.reports.failed(t.Link)
+	if t.fails(&t.status.ReportError, err) {
+		t.log.Error("the database was not told which rules run", "error", err)
+	}
 	return nil
 }

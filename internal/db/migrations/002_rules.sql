@@ -122,8 +122,8 @@ CREATE TABLE fleet.rule_state (
 	state          text NOT NULL CHECK (state IN ('enabled', 'disabled', 'clipped')),
 	confidence_max real CHECK (confidence_max BETWEEN 0 AND 1),
 	expires_at     timestamptz CHECK (isfinite(expires_at)),
-	reason         text NOT NULL CHECK (length(reason) <= 1024),
-	set_by         text NOT NULL CHECK (length(set_by) <= 256),
+	reason         text NOT NULL CHECK (octet_length(reason) <= 1024),
+	set_by         text NOT NULL CHECK (octet_length(set_by) <= 256),
 	set_at         timestamptz NOT NULL,
 	gen            bigint NOT NULL,
 	deleted        boolean NOT NULL DEFAULT false, -- it stays, so that agents learn of it

@@ -28,7 +28,8 @@ $$;
 
 -- host_states are the states that count for a host, of rules that changed after a generation. A host's own beats its
 -- groups', and that the fleet's. What comes next is there too: when a state expires, the one below it counts, and the
--- agent must know it with the database down. A rule without a state any more is told as deleted.
+-- agent must know it with the database down. One that outlives what comes after it hides that, but for 'disabled', which a host may not
+-- heed. A rule without a state any more is told as deleted.
 -- It is planned once in a session: by default it would be anew at each of its first calls, which takes longer than what they do.
 CREATE FUNCTION fleet.host_states(p_host bigint, p_after bigint, p_now timestamptz) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
@@ -43,7 +44,7 @@ BEGIN
 			  AND (s.scope = 'fleet' OR (s.scope = 'host' AND s.scope_id = p_host) OR m.host_id IS NOT NULL)
 			WINDOW w AS (PARTITION BY s.rule_id ORDER BY array_position(ARRAY['host', 'group', 'fleet'], s.scope), g.precedence DESC, g.group_id)
 		), live AS (
-			SELECT m.*, max(coalesce(m.expires_at, 'infinity')) OVER (PARTITION BY m.rule_id ORDER BY m.place
+			SELECT m.*, max(coalesce(m.expires_at, 'infinity')) FILTER (WHERE m.state <> 'disabled') OVER (PARTITION BY m.rule_id ORDER BY m.place
 				ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered
 			FROM mine m WHERE NOT m.deleted AND (m.expires_at IS NULL OR m.expires_at > p_now)
 		), chain AS (

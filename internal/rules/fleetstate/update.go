@@ -123,8 +123,8 @@ func (s *Store) adopt(id string, d decision) (decision, bool) {
 	return d, true
 }
 
-// Known returns what was applied last: the generation and the timeline that the file has. ok is false if
-// there is nothing, so that all has to be asked for.
+// Known returns what was applied last: the generation and the timeline. The file may have an older generation, if nothing
+// has changed for this host since. ok is false if there is nothing, so that all has to be asked for.
 func (s *Store) Known() (generation int64, timeline string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,13 +192,19 @@ func (s *Store) prepare(u Update) (content, bool, error) {
 			delete(s.spent, id)
 		}
 	}
-	same := next.base == s.base && maps.EqualFunc(next.remote, s.remote, func(a, b []decision) bool {
+	sameStates := maps.EqualFunc(next.remote, s.remote, func(a, b []decision) bool {
 		return slices.EqualFunc(a, b, func(a, b decision) bool { return a.state.Equal(b.state) && a.due == b.due })
 	})
-	if !same {
-		s.write, s.failed = 0, false // it is written now; what expires from here on asks for another write
+	if sameStates && !u.Resync {
+		// What operators decide of other hosts need not be written here: asked for again from an older generation on, it says
+		// nothing again.
+		s.base.generation = u.Generation
 	}
-	return next, !same, nil
+	if sameStates && next.base == s.base {
+		return next, false, nil
+	}
+	s.write, s.failed = 0, false // it is written now; what expires from here on asks for another write
+	return next, true, nil
 }
 
 // spentFor is how long a decision is known to have expired: longer than an answer takes.
