@@ -133,13 +133,13 @@ func (p *Publisher) publish(ctx context.Context, conn *pgx.Conn, now *contents) 
 		return Published{}, err
 	}
 	manifest, pages := mirror.NewManifest(now.list, rulesetOf(now.rules), p.how(now), time.Now())
+	if p.cfg.Key != nil {
+		manifest.KeyID = mirror.KeyID(p.cfg.Key.Public().(ed25519.PublicKey))
+	}
 	if err := readable(manifest, pages); err != nil {
 		return Published{}, fmt.Errorf("publishing %s: agents would refuse it: %w", p.cfg.Dir, err)
 	}
-	done := Published{Ruleset: manifest.Ruleset, Files: len(now.list), Rules: len(now.rules), Problems: now.problems}
-	if p.cfg.Key != nil {
-		done.KeyID = mirror.KeyID(p.cfg.Key.Public().(ed25519.PublicKey))
-	}
+	done := Published{Ruleset: manifest.Ruleset, KeyID: manifest.KeyID, Files: len(now.list), Rules: len(now.rules), Problems: now.problems}
 	var sent []string
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var known *string

@@ -26,14 +26,16 @@ type Watcher struct {
 	// Done is told of each publication, and of what keeps one from being made: a *BadRulesError, or that the database is away.
 	Done func(Published, error)
 
-	first time.Duration // 0 is retryFirst
-	conn  *pgx.Conn
+	Retry time.Duration // the first delay after an error; 0 means a second
+
+	conn *pgx.Conn
+	told string // what was said last to be wrong
 }
 
 // Run publishes until the context is done, whose error it returns, or until the server refuses what it would refuse the next time too.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer w.disconnect()
-	first := w.first
+	first := w.Retry
 	if first == 0 {
 		first = retryFirst
 	}
@@ -44,9 +46,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return fmt.Errorf("watching %s: %w", w.Publisher.cfg.Dir, ctx.Err())
 		case err == nil:
-			delay = first
+			delay, w.told = first, ""
 		case errors.As(err, &bad), errors.Is(err, ErrNoRules):
-			w.Done(Published{}, err) // until somebody edits it
+			if w.told != err.Error() { // not all that happens in the directory is an edit
+				w.Done(Published{}, err)
+			}
+			w.told = err.Error()
 		case refusal(err):
 			return err
 		default:

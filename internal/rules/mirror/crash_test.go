@@ -110,7 +110,8 @@ type mortal struct {
 	realDisk
 	left    int
 	undo    []undo
-	watched func() // called after each step
+	dirty   map[string]bool // files whose content is not on disk
+	watched func()          // called after each step
 }
 
 type undo struct {
@@ -140,7 +141,21 @@ func (d *mortal) write(path string, data []byte) error {
 	}
 	defer d.after()
 	d.undo = append(d.undo, undo{[]string{filepath.Dir(path)}, restore(path)})
+	if d.dirty == nil {
+		d.dirty = map[string]bool{}
+	}
+	d.dirty[path] = true
 	return os.WriteFile(path, data, 0o600)
+}
+
+func (d *mortal) flush(_ string, paths ...string) error {
+	if err := d.step(); err != nil {
+		return err
+	}
+	for _, path := range paths {
+		delete(d.dirty, path)
+	}
+	return nil
 }
 
 // restore returns what brings a name back to what it is.
@@ -159,6 +174,9 @@ func (d *mortal) rename(from, to string) error {
 	defer d.after()
 	a, b := restore(from), restore(to)
 	d.undo = append(d.undo, undo{[]string{filepath.Dir(from), filepath.Dir(to)}, func() error { return errors.Join(os.Remove(to), a(), b()) }})
+	if d.dirty[from] {
+		d.dirty[to] = true
+	}
 	return d.realDisk.rename(from, to)
 }
 
@@ -185,6 +203,13 @@ func quick() disk { return &mortal{left: 1 << 30} }
 // loseSome undoes some of the last steps.
 func (d *mortal) loseSome(t *testing.T, n int) {
 	t.Helper()
+	for path := range d.dirty {
+		if info, err := os.Stat(path); err == nil && n > 0 {
+			if err := os.Truncate(path, info.Size()/2); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	for range min(n, len(d.undo)) {
 		last := d.undo[len(d.undo)-1]
 		d.undo = d.undo[:len(d.undo)-1]

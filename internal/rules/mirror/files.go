@@ -10,13 +10,17 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bittern/internal/rules/fsstore"
 )
 
 // disk is what a mirror does to files. Tests replace it to die at each step.
 type disk interface {
-	// write makes or replaces a file, whose content is on disk when it returns.
+	// write makes or replaces a file.
 	write(path string, data []byte) error
+	// flush brings the content of files to disk, which are all on that of a directory.
+	flush(dir string, paths ...string) error
 	rename(from, to string) error
 	remove(path string) error
 	// sync brings the names of a directory to disk.
@@ -31,10 +35,26 @@ func (realDisk) write(path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(path) // or it would look whole the next time, and perhaps not be on disk
+	return errors.Join(err, f.Close())
+}
+
+// manyFiles is from how many files on it is quicker to bring everything to disk that waits for it.
+const manyFiles = 16
+
+func (realDisk) flush(dir string, paths ...string) error {
+	if len(paths) < manyFiles {
+		for _, path := range paths {
+			if err := (realDisk{}).sync(path); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return err
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }
 
 func (realDisk) rename(from, to string) error { return os.Rename(from, to) }
@@ -147,7 +167,12 @@ const settled = 50 * time.Millisecond
 
 // put writes what is to be there after a crash.
 func (m *Mirror) put(path string, data []byte) error {
-	if err := m.disk.write(path, data); err != nil {
+	err := m.disk.write(path, data)
+	if err == nil {
+		err = m.disk.flush(filepath.Dir(path), path)
+	}
+	if err != nil {
+		_ = m.disk.remove(path) // or it would look whole the next time, and perhaps not be on disk
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil

@@ -33,7 +33,10 @@ const (
 	maxManifest = 16 << 10
 )
 
-const formatLine = "bittern rules 1"
+const (
+	formatLine = "bittern rules 1"
+	noKey      = "none"
+)
 
 // How says how an agent that has rules takes in a publication that has others.
 type How string
@@ -74,6 +77,7 @@ type Manifest struct {
 	Time    time.Time
 	Ruleset string // the hash of the rules that the publisher has read from the files
 	How     How
+	KeyID   string // of the key that signs; "" for none
 	Files   int
 	Pages   []Blob // a file's page is by the hash of its name
 }
@@ -107,7 +111,7 @@ func pageOf(name string, count int) int {
 // Bytes returns the manifest as it is signed.
 func (m Manifest) Bytes() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\ntime %s\nruleset %s\ntake %s\nfiles %d\n", formatLine, m.Time.Format(time.RFC3339), m.Ruleset, m.How, m.Files)
+	fmt.Fprintf(&b, "%s\ntime %s\nruleset %s\ntake %s\nkey %s\nfiles %d\n", formatLine, m.Time.Format(time.RFC3339), m.Ruleset, m.How, cmp.Or(m.KeyID, noKey), m.Files)
 	b.WriteString(m.content())
 	return b.Bytes()
 }
@@ -152,6 +156,10 @@ func parseManifest(data []byte) (m Manifest, err error) {
 			m.Ruleset = value
 		case "take":
 			m.How = How(value)
+		case "key":
+			if m.KeyID = value; value == noKey {
+				m.KeyID = ""
+			}
 		case "files":
 			m.Files, err = strconv.Atoi(value)
 		case "page":

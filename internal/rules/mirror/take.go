@@ -139,29 +139,21 @@ func (m *Mirror) stage(ctx context.Context, todo plan, have map[string]present, 
 	missing := map[string]Blob{}
 	names := map[string][]string{}
 	for _, f := range todo.puts {
-		if m.staged(f) {
-			continue
-		}
-		if name, ok := at[f.Blob]; ok {
-			if data, err := os.ReadFile(m.in(rulesName, name)); err == nil && f.is(data) {
-				if err := m.put(m.incoming(f.Name), data); err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		if f.Size == 0 {
-			if err := m.put(m.incoming(f.Name), nil); err != nil {
+		data, ok := m.copied(f, at[f.Blob])
+		switch {
+		case m.staged(f):
+		case ok:
+			if err := m.disk.write(m.incoming(f.Name), data); err != nil {
 				return err
 			}
-			continue
+		default:
+			missing[f.Sum] = f.Blob
+			names[f.Sum] = append(names[f.Sum], f.Name)
 		}
-		missing[f.Sum] = f.Blob
-		names[f.Sum] = append(names[f.Sum], f.Name)
 	}
 	err := fetchAll(ctx, missing, fetch, func(sum string, data []byte) error {
 		for _, name := range names[sum] {
-			if err := m.put(m.incoming(name), data); err != nil {
+			if err := m.disk.write(m.incoming(name), data); err != nil {
 				return err
 			}
 		}
@@ -175,15 +167,38 @@ func (m *Mirror) stage(ctx context.Context, todo plan, have map[string]present, 
 			return err
 		}
 	}
-	if len(todo.puts) > 0 {
-		if err := m.syncAll(m.in(incomingName)); err != nil {
-			return err
+	return m.flush(todo.puts, len(pages) > 0)
+}
+
+// copied returns the content of a file that needs not be fetched: it is there under another name, or there is none.
+func (m *Mirror) copied(f File, from string) ([]byte, bool) {
+	if f.Size == 0 {
+		return nil, f.is(nil)
+	}
+	if from == "" {
+		return nil, false
+	}
+	data, err := os.ReadFile(m.in(rulesName, from))
+	return data, err == nil && f.is(data)
+}
+
+// flush brings to disk what was staged, also by a Take before that has failed.
+func (m *Mirror) flush(puts []File, pages bool) error {
+	var dirs []string
+	if len(puts) > 0 {
+		paths := make([]string, len(puts))
+		for i, f := range puts {
+			paths[i] = m.incoming(f.Name)
 		}
+		if err := m.disk.flush(m.cfg.Dir, paths...); err != nil {
+			return fmt.Errorf("writing rules to disk: %w", err)
+		}
+		dirs = append(dirs, m.in(incomingName))
 	}
-	if len(pages) > 0 {
-		return m.syncAll(m.in(pagesName))
+	if pages {
+		dirs = append(dirs, m.in(pagesName))
 	}
-	return nil
+	return m.syncAll(dirs...)
 }
 
 // holds reports whether a plan is to be carried out under a hold. One rename by itself needs none, and is not the same: a set takes
