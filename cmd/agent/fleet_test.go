@@ -105,7 +105,8 @@ func TestFleet(t *testing.T) {
 	}
 	a.p.logged(t, "no connection to the fleet's database, it is tried again")
 	if code, _ := a.p.stop(t, syscall.SIGTERM); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
+		all, _, _ := a.p.log.snapshot()
+		t.Errorf("exit code %d, want 0: %s", code, strings.Join(all[max(0, len(all)-10):], "\n"))
 	}
 	a.start(t)
 	a.execute(t, 0)

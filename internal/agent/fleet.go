@@ -68,7 +68,7 @@ func (a *Agent) rulesDirectory() (dir string, err error) {
 	if f == nil || !f.Rules {
 		return a.cfg.Rules()
 	}
-	a.fleet.mirror, err = mirror.Open(mirror.Config{Dir: f.Dir, Keys: f.Keys, Unsigned: f.Unsigned, Log: a.cfg.Log.With("component", "fleet")})
+	a.fleet.mirror, err = mirror.Open(mirror.Config{Dir: f.Dir, Keys: f.Keys, Unsigned: f.Unsigned, Log: a.cfg.Log})
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +82,7 @@ func (a *Agent) layStates(under Store) (Store, error) {
 		return under, nil
 	}
 	over, err := fleetstate.New(fleetstate.Config{
-		Under: under, File: filepath.Join(f.Dir, "states.json"), Floor: f.Floor, Log: a.cfg.Log.With("component", "fleet"),
+		Under: under, File: filepath.Join(f.Dir, "states.json"), Floor: f.Floor, Log: a.cfg.Log,
 	})
 	if err != nil {
 		return under, err

@@ -7,15 +7,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// explained adds what to do to errors of the server that don't say it.
+// ErrOlder is that the database lacks a function which agents call.
+var ErrOlder = errors.New("the database's schema is older than this agent; an operator has to run bittern db migrate")
+
+// explained says of errors of calls what they mean, where the server does not.
 func explained(err error) error {
 	var answer *pgconn.PgError
-	if !errors.As(err, &answer) {
-		return err
-	}
-	switch answer.Code {
-	case "3F000", "42883", "42P01", "42703": // no such schema, function, table, column
-		return fmt.Errorf("%w (the schema of the database is older than this program, or it has none: bittern db migrate)", err)
+	if errors.As(err, &answer) && (answer.Code == "42883" || answer.Code == "3F000" || answer.Code == "42703") { // no such function, schema, column of its result
+		return fmt.Errorf("%w: %w", ErrOlder, err)
 	}
 	return err
 }

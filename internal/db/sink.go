@@ -20,9 +20,6 @@ import (
 // callWithin bounds each call of the server, so that one that hangs is noticed.
 const callWithin = 30 * time.Second
 
-// ErrOlder is that the database lacks a function which agents call.
-var ErrOlder = errors.New("the database's schema is older than this agent; an operator has to run bittern db migrate")
-
 // SinkConfig says how records get into the fleet's store.
 type SinkConfig struct {
 	DSN    string               // of a host's role
@@ -67,23 +64,23 @@ func (s *Sink) Deliver(ctx context.Context, batch []outbox.Record) error {
 	return nil
 }
 
-// Close ends the connection.
+// Close ends the connection. It has no errors: what was delivered is committed, and a server that is gone need not be told.
 func (s *Sink) Close() error {
 	if s.conn == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	err := s.conn.Close(ctx)
+	_ = s.conn.Close(ctx)
 	s.conn = nil
-	return err
+	return nil
 }
 
 // failed gives the connection up unless it is the records that the server does not like: nothing is known of one that was cut, and one that works may
 // lead to a standby, or have settings of its role that are long taken back.
 func (s *Sink) failed(err error) error {
 	if s.conn != nil && (s.conn.IsClosed() || !ofClass(err, "22", "23", "40")) {
-		_ = s.Close() // there is an error already
+		_ = s.Close()
 	}
 	return err
 }
@@ -99,12 +96,7 @@ func (s *Sink) call(ctx context.Context, sql string, args []any, into ...any) er
 		}
 		s.conn = conn
 	}
-	err := s.conn.QueryRow(ctx, sql, args...).Scan(into...)
-	var answer *pgconn.PgError
-	if errors.As(err, &answer) && (answer.Code == "42883" || answer.Code == "3F000") { // no such function, no such schema
-		return fmt.Errorf("%w: %w", ErrOlder, err)
-	}
-	return err
+	return explained(s.conn.QueryRow(ctx, sql, args...).Scan(into...))
 }
 
 // deliver sends records. Those that the server will never take are found by halving.

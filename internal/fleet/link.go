@@ -164,7 +164,7 @@ func (l *Link) talk(ctx context.Context) (worked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, session.Close()) }()
+	defer session.Close()
 	t := &talk{Link: l, session: session, pace: defaultPace}
 	if err := t.hello(ctx); err != nil {
 		return false, err

@@ -157,7 +157,6 @@ func (t *talk) takeRules(ctx context.Context) {
 	t.mended(&t.status.RulesError)
 	if p != nil {
 		t.wanted = p.ID
-		t.log.Info("rules of the database are taken in", "publication", p.ID)
 	}
 }
 
