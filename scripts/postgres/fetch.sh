@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=scripts/debian.sh
 source scripts/debian.sh
+umask 022 # another user runs what is there
 
 # wanted VERSION: of all that installing a server would install, one a line, what running it
 # takes. The compiler's library is for queries that are worth compiling, which ours are not.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,8 +41,14 @@ func TestMain(m *testing.M) {
 
 // TestServerDiesWithTheTest: also when the test is killed, no server stays, and the next one removes its files.
 func TestServerDiesWithTheTest(t *testing.T) {
+	t.Run("installed", func(t *testing.T) { dies(t, require.DB(t)) })
+	t.Run("in a tree", func(t *testing.T) { dies(t, require.OtherPostgres(t, "17")) })
+}
+
+func dies(t *testing.T, programs string) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), victim+"="+require.DB(t))
+	cmd.Env = append(os.Environ(), victim+"="+programs)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -55,6 +62,10 @@ func TestServerDiesWithTheTest(t *testing.T) {
 		t.Fatal(err)
 	}
 	number, dir, _ := strings.Cut(strings.TrimSpace(line), " ")
+	files, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	pid, err := strconv.Atoi(number)
 	if err != nil {
 		t.Fatal(err)
@@ -75,12 +86,14 @@ func TestServerDiesWithTheTest(t *testing.T) {
 	if n != 1 || err != nil {
 		t.Fatalf("the server, process %d, is still there: %v", pid, err)
 	}
-	c, err := pgtest.Start(pgtest.Config{Programs: require.DB(t)})
+	c, err := pgtest.Start(pgtest.Config{Programs: programs})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", dir, err)
+	for _, left := range []string{dir, files} {
+		if _, err := os.Lstat(left); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", left, err)
+		}
 	}
 	if err := c.Stop(); err != nil {
 		t.Error(err)
