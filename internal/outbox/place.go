@@ -85,6 +85,8 @@ func (p *place) enter(s *segment) {
 	p.segment, p.off, p.window, p.good, p.known = s, segmentHead, p.window[:0], 0, false
 	if p.index.Load() > s.first {
 		p.good = -1
+	} else {
+		p.index.Store(s.first) // it has gone past all before, also of segments that are not there
 	}
 }
 
