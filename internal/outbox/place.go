@@ -62,6 +62,9 @@ func (l *lane) find(p *place, all []*segment) bool {
 			return true
 		}
 		if at+1 == len(all) {
+			if s.merged { // its last records may be part of others
+				p.index.Store(max(p.index.Load(), s.next))
+			}
 			return false
 		}
 		if p.good >= 0 {
