@@ -76,7 +76,7 @@ func TestSplitNeedsEnough(t *testing.T) {
 // After a death all that comes after what is acknowledged of the backlog comes again; once it is at its end, nothing does.
 func TestAheadIsKeptOnceTheBacklogEnds(t *testing.T) {
 	for _, ends := range []bool{false, true} {
-		cfg, disk, l, r := divided(t, 20, 30)
+		cfg, disk, _, r := divided(t, 20, 30)
 		deliverAhead(t, r, 30)
 		want := 50 - 7
 		if ends {
@@ -89,8 +89,7 @@ func TestAheadIsKeptOnceTheBacklogEnds(t *testing.T) {
 			}
 		}
 		disk.kill()
-		l = open(t, cfg)
-		wantRecords(t, l.Reader("a"), want)
+		wantRecords(t, open(t, cfg).Reader("a"), want)
 	}
 }
 

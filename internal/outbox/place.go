@@ -62,6 +62,9 @@ func (l *lane) find(p *place, all []*segment) bool {
 			return true
 		}
 		if at+1 == len(all) {
+			if s.merged { // its last records may be part of others
+				p.index.Store(max(p.index.Load(), s.next))
+			}
 			return false
 		}
 		if p.good >= 0 {
@@ -85,6 +88,8 @@ func (p *place) enter(s *segment) {
 	p.segment, p.off, p.window, p.good, p.known = s, segmentHead, p.window[:0], 0, false
 	if p.index.Load() > s.first {
 		p.good = -1
+	} else {
+		p.index.Store(s.first) // it has gone past all before, also of segments that are not there
 	}
 }
 
