@@ -136,6 +136,7 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		{"count", line("a.yml") + line("b.yml") + line("c.yml"), "", "they have 3 files, the manifest says 2"},
 		{"oversize", fmt.Sprintf("%s %d a.yml\n", SumOf(nil), MaxFile+1), "", "the limit is 1048576"},
 		{"negative", fmt.Sprintf("%s -1 a.yml\n", SumOf(nil)), "", "the limit is 1048576"},
+		{"a size that lies", line("a.yml") + fmt.Sprintf("%s 2 b.yml\n", SumOf([]byte("one"))), "", "is something else"},
 		{"no number", fmt.Sprintf("%s 03 a.yml\n", SumOf(nil)), "", ErrFormat.Error()},
 		{"no sum", "xyz 3 a.yml\n", "", ErrFormat.Error()},
 		{"cut", strings.TrimSuffix(line("a.yml"), "\n"), "", ErrFormat.Error()},
