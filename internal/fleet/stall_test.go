@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -53,7 +54,7 @@ func newLine(t *testing.T, dsn string) *line {
 					for n.stalls.Load() {
 						// The client gives up at some time: then there is nothing more to wait for.
 						client.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-						if _, err := client.Read(make([]byte, 1)); err == io.EOF {
+						if _, err := client.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
 							return
 						}
 					}
