@@ -288,6 +288,8 @@ func (v view) exception(id, held string) (e db.Exception, is bool) {
 		}
 		e.Error += "a state of the fleet does not count: " + held
 	}
+	// It may quote a file that is wrong. The database's texts have no zero bytes.
+	e.Error = strings.ToValidUTF8(strings.ReplaceAll(e.Error, "\x00", ""), "")
 	if len(e.Error) > mostError {
 		e.Error = strings.ToValidUTF8(e.Error[:mostError], "")
 	}
