@@ -33,7 +33,7 @@ func newDB(a *app) *cobra.Command {
 		Args:  group,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDBMigrate(a), newDBStatus(a), newDBCheck(a), newDBMaintain(a), newDBEnroll(a), newDBSign(a), newDBRevoke(a), newDBAuthority(a),
+	cmd.AddCommand(newDBMigrate(a), newDBStatus(a), newDBCheck(a), newDBMaintain(a), newDBEnroll(a), newDBSign(a), newDBRenew(a), newDBRevoke(a), newDBAuthority(a),
 		newDBKey(a), newDBPublish(a))
 	return cmd
 }

@@ -92,21 +92,30 @@ func bundle(ctx context.Context, conn *pgx.Conn, ca *pki.CA, e db.Enrolment, pat
 	if _, err := db.Redeem(ctx, conn, e.Token); err != nil {
 		return err
 	}
+	return certify(ctx, conn, ca, e.Role, path)
+}
+
+// certify makes a key and a certificate for a role.
+func certify(ctx context.Context, conn *pgx.Conn, ca *pki.CA, role, path string) error {
 	key, err := pki.NewKey()
 	if err != nil {
 		return err
 	}
-	der, err := ca.Client(e.Role, key.Public(), time.Now())
+	der, err := ca.Client(role, key.Public(), time.Now())
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("making a directory for the key: %w", err)
 	}
-	if err := note(ctx, conn, e.Role, der); err != nil {
+	// First of all: it fails if there is such a file.
+	if err := pki.WriteKey(path+".key", key); err != nil {
 		return err
 	}
-	return errors.Join(pki.WriteKey(path+".key", key), pki.WriteCert(path+".crt", der))
+	if err := note(ctx, conn, role, der); err != nil {
+		return errors.Join(err, os.Remove(path+".key"))
+	}
+	return pki.WriteCert(path+".crt", der)
 }
 
 func note(ctx context.Context, conn *pgx.Conn, role string, der []byte) error {
@@ -115,6 +124,49 @@ func note(ctx context.Context, conn *pgx.Conn, role string, der []byte) error {
 		return fmt.Errorf("reading the certificate of %s: %w", role, err)
 	}
 	return db.NoteCertificate(ctx, conn, role, cert.SerialNumber.String(), cert.NotAfter)
+}
+
+func newDBRenew(a *app) *cobra.Command {
+	f := &dbFlags{}
+	var authority, out string
+	cmd := &cobra.Command{
+		Use:   "renew HOST",
+		Short: "make another certificate for a host",
+		Long: `Make another key and certificate for the role of a host: by its name, uuid or role. The one before
+stays good until it expires. Where the agent's connection string says that they are, they
+are read at its next connection: it needs no restart.`,
+		Example: `  bittern db renew web-1 --ca ca --out bundle`,
+		Args:    exactlyOne("a host"),
+		RunE: f.connected(a, func(ctx context.Context, conn *pgx.Conn, cmd *cobra.Command, args []string) error {
+			if authority == "" || out == "" {
+				return usagef(cmd, "--ca and --out are needed")
+			}
+			if strings.ContainsAny(args[0], "/\x00") {
+				return usagef(cmd, "host %q can't be the name of a file", args[0])
+			}
+			ca, err := pki.Load(authority)
+			if err != nil {
+				return err
+			}
+			role, err := db.RoleOf(ctx, conn, args[0])
+			if err != nil {
+				return err
+			}
+			path := filepath.Join(out, args[0])
+			if err := certify(ctx, conn, ca, role, path); err != nil {
+				return err
+			}
+			table := newTable(a.out)
+			row(table, "role", role)
+			row(table, "certificate", path+".crt")
+			row(table, "key", path+".key")
+			return table.Flush()
+		}),
+	}
+	f.addTo(cmd)
+	addAuthority(cmd, &authority)
+	cmd.Flags().StringVar(&out, "out", "", "`directory` for the host's key and certificate")
+	return cmd
 }
 
 func newDBSign(a *app) *cobra.Command {

@@ -81,6 +81,25 @@ type Revoked struct {
 	Ended   int      `json:"connections_ended"`
 }
 
+// RoleOf returns the role of a host that is not revoked: by its uuid, role or name.
+func RoleOf(ctx context.Context, conn *pgx.Conn, host string) (role string, err error) {
+	const sql = "SELECT db_role::text FROM fleet.hosts WHERE revoked_at IS NULL AND $1 IN (host_uuid::text, db_role::text, name)"
+	rows, err := conn.Query(ctx, sql, host)
+	if err != nil {
+		return "", fmt.Errorf("looking for host %s: %w", host, err)
+	}
+	role, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return "", fmt.Errorf("there is no host %s, or it was revoked", host)
+	case errors.Is(err, pgx.ErrTooManyRows):
+		return "", fmt.Errorf("there are several hosts called %s: name it by its uuid or its role", host)
+	case err != nil:
+		return "", fmt.Errorf("looking for host %s: %w", host, err)
+	}
+	return role, nil
+}
+
 // Revoke locks a host out: by its uuid, role or name. When it returns, the host can't log in, and has no connections.
 func Revoke(ctx context.Context, conn *pgx.Conn, host string) (r Revoked, err error) {
 	err = conn.QueryRow(ctx, "SELECT host_uuid::text, db_role::text, serials FROM fleet.revoke_host_v1($1)", host).Scan(&r.UUID, &r.Role, &r.Serials)
