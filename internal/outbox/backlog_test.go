@@ -198,6 +198,17 @@ func TestEndOfABacklogAtTheEndOfASegment(t *testing.T) {
 	wantRecords(t, r, 1)
 }
 
+// Nothing is looked at again of what was delivered ahead as whole segments, and it is acknowledged all the same.
+func TestWholeSegmentsAhead(t *testing.T) {
+	_, _, l, r := divided(t, 1, 23)
+	deliverAhead(t, r, 23)
+	fill(l, 1, Low, 0)
+	if n := deliverBacklog(t, r); n != 1 || r.saved != 24 || r.had.Load() != nil {
+		t.Errorf("a backlog of %d, acknowledged up to %d", n, r.saved)
+	}
+	wantRecords(t, r, 1)
+}
+
 // What a reader does not want counts as gone past ahead of a backlog.
 func TestAheadOfWhatIsNotWanted(t *testing.T) {
 	l := open(t, Config{Readers: []ReaderConfig{{"gaps", KindsOf(Gap)}}})
