@@ -126,7 +126,6 @@ func (r *Reader) AckAhead() {
 	r.extend()
 	r.ahead.acked.Store(r.ahead.read.Load()) // last: until then it stays where it is
 	r.ahead.oldest.Store(0)
-	r.notify() // Read may have waited for this to go on behind it
 }
 
 // extend notes how far it has delivered ahead.

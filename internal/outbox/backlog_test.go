@@ -59,12 +59,19 @@ func TestSplitNeedsEnough(t *testing.T) {
 		t.Error("nothing more is there to split")
 	}
 	fill(l, 3, Low, 0)
+	if r.Lag() != 8 || r.Backlog() != 5 {
+		t.Errorf("lag %d, a backlog of %d", r.Lag(), r.Backlog())
+	}
 	r.fillAhead()
+	if r.Lag() != 5 || r.Backlog() != 5 {
+		t.Errorf("lag %d, a backlog of %d", r.Lag(), r.Backlog())
+	}
+	fill(l, 1, Low, 0)
 	if r.Split(0) {
 		t.Error("what is in hand becomes a part of the backlog")
 	}
 	r.AckAhead()
-	fill(l, 2, Low, 0)
+	fill(l, 1, Low, 0)
 	if r.Split(2) || !r.Split(1) || r.Backlog() != 7 || r.Lag() != 7 {
 		t.Errorf("a backlog of %d, lag %d", r.Backlog(), r.Lag())
 	}
@@ -169,6 +176,52 @@ func TestDamageAheadIsCounted(t *testing.T) {
 	wantLost(t, l, 4)
 	disk.kill()
 	wantLost(t, open(t, cfg), 4)
+}
+
+// Damage at the end of a segment is counted, also if more was not looked at before the backlog ended; and that it ended is kept up to all
+// that was delivered ahead.
+func TestEndOfABacklogAtTheEndOfASegment(t *testing.T) {
+	_, disk, l, r := divided(t, 1, 23)
+	fill(l, 1, High, 0)
+	l.Sync()
+	for _, name := range disk.segments() {
+		if tier, first, _, _ := parseSegmentName(name); tier == Low && first == 13 {
+			disk.names[name].cache[segmentHead+11*numberedSize()+recordHead+20] ^= 1
+		}
+	}
+	deliverAhead(t, r, 23)
+	fill(l, 1, Low, 0)
+	if n := deliverBacklog(t, r); n != 1 || r.saved != 25 {
+		t.Errorf("a backlog of %d, acknowledged up to %d", n, r.saved)
+	}
+	wantLost(t, l, 1)
+	wantRecords(t, r, 1)
+}
+
+// Nothing is looked at again of what was delivered ahead as whole segments, and it is acknowledged all the same.
+func TestWholeSegmentsAhead(t *testing.T) {
+	_, _, l, r := divided(t, 1, 23)
+	deliverAhead(t, r, 23)
+	fill(l, 1, Low, 0)
+	if n := deliverBacklog(t, r); n != 1 || r.saved != 24 || r.had.Load() != nil {
+		t.Errorf("a backlog of %d, acknowledged up to %d", n, r.saved)
+	}
+	wantRecords(t, r, 1)
+}
+
+// What a reader does not want counts as gone past ahead of a backlog.
+func TestAheadOfWhatIsNotWanted(t *testing.T) {
+	l := open(t, Config{Readers: []ReaderConfig{{"gaps", KindsOf(Gap)}}})
+	fill(l, 3, Low, 0)
+	r := l.Reader("gaps")
+	r.Split(0)
+	fill(l, 4, Low, 0)
+	r.fillAhead()
+	fill(l, 2, Low, 0)
+	if lag := r.Lag(); lag != 5 || !r.Split(0) || r.Lag() != 5 || r.Backlog() != 5 {
+		t.Errorf("lag %d, and then %d, a backlog of %d, want 5 of each", lag, r.Lag(), r.Backlog())
+	}
+	closeLog(t, l)
 }
 
 // numberedSize is what a record of fill takes.

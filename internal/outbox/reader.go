@@ -53,7 +53,6 @@ func (r *Reader) Read(ctx context.Context) ([]Record, error) {
 func (r *Reader) Ack() error {
 	r.acked.Store(r.read.Load())
 	r.oldest.Store(0)
-	r.trim()
 	return r.save()
 }
 

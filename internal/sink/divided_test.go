@@ -334,9 +334,11 @@ func TestBacklogAfterAnOutage(t *testing.T) {
 				after(20 * time.Second)
 				p.server.takenAt(t, uint64(before+10))
 				p.server.setFails(func([]outbox.Record) error { return errors.New("away") })
-				p.append(5000)
+				const gathered = 20_000
+				p.append(gathered)
 				after(10 * time.Minute)
 				p.server.setFails(nil)
+				delivered := len(p.server.seqs())
 				for range 60 {
 					if after(time.Second); p.runner.Health() == nil {
 						break
@@ -345,8 +347,11 @@ func TestBacklogAfterAnOutage(t *testing.T) {
 				back := time.Since(p.server.began)
 				p.append(1)
 				after(time.Second)
-				p.server.takenAt(t, uint64(before+5011))
-				delivered := len(p.server.seqs())
+				p.server.takenAt(t, uint64(before+gathered+11))
+				if more := len(p.server.seqs()) - delivered; more > 6000 {
+					t.Errorf("%d records at once after an outage, want a batch of each part that was in hand", more)
+				}
+				delivered = len(p.server.seqs())
 				after(13 * time.Second) // it began to wait a second before
 				if more := len(p.server.seqs()) - delivered; more != 0 {
 					t.Errorf("%d records at once after an outage", more)
@@ -355,7 +360,7 @@ func TestBacklogAfterAnOutage(t *testing.T) {
 				if more := len(p.server.seqs()) - delivered; more < 800 || more > 1200 {
 					t.Errorf("%d records in 10 s, want 100 a second", more)
 				}
-				after(3 * time.Minute)
+				after(5 * time.Minute)
 				for seq := range uint64(before + 5011) {
 					p.server.takenAt(t, seq+1)
 				}
@@ -401,6 +406,12 @@ func TestPaceAtTheEnd(t *testing.T) {
 func TestPacedUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPaced(t, 5000, 100)
+		p.server.fails = func([]outbox.Record) error {
+			if p.runner.Paced() {
+				t.Error("it waits while it delivers")
+			}
+			return nil
+		}
 		p.run()
 		must(t, p.box.Close())
 		must(t, <-p.done)
