@@ -22,8 +22,9 @@ import (
 var agents = flag.Int("agents", 1000, "how many hosts BenchmarkAgents simulates")
 
 // BenchmarkAgents has many hosts, with the code that real ones have, linked to one server over TLS, all on this machine. An iteration is a
-// change of a state for the whole fleet, timed from before the operator's call until it counts on each host.
+// change of a state for the whole fleet, timed from before the operator's call until it counts on each host, and a second of quiet.
 //
+//	idle-...                     the same in ten seconds without any change
 //	sync-p50-ms, sync-p99-ms     how long a sync takes
 //	effect-p50-ms, effect-p99-ms from the operator's call to the effect on a host
 //	db-cores                     processor time of the server
@@ -67,8 +68,18 @@ func BenchmarkAgents(b *testing.B) {
 	all.settled(b, s)
 	b.Logf("%d agents linked after %v", *agents, time.Since(began).Round(time.Millisecond))
 
+	report := func(name string, all []time.Duration) {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, name+"-p50-ms")
+		b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, name+"-p99-ms")
+	}
 	all.reset()
-	dbBefore, before, start := processorTime(b, cluster.PID()), processorTime(b, os.Getpid()), time.Now()
+	dbBefore, start := processorTime(b, cluster.PID()), time.Now()
+	time.Sleep(10 * time.Second)
+	idle, idleSyncs := float64(processorTime(b, cluster.PID())-dbBefore)/float64(time.Since(start)), all.reset()
+
+	before := processorTime(b, os.Getpid())
+	dbBefore, start = processorTime(b, cluster.PID()), time.Now()
 	for n := 0; b.Loop(); n++ {
 		rule := fmt.Sprintf("C%d", n)
 		at := time.Now()
@@ -77,13 +88,10 @@ func BenchmarkAgents(b *testing.B) {
 		time.Sleep(time.Second) // so that most syncs are those that have nothing new
 	}
 	took := time.Since(start)
-	report := func(name string, all []time.Duration) {
-		slices.Sort(all)
-		b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, name+"-p50-ms")
-		b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, name+"-p99-ms")
-	}
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	b.ReportMetric(idle, "idle-db-cores") // not before: the loop throws away what was reported
+	report("idle-sync", idleSyncs)
 	report("sync", all.syncs)
 	report("effect", all.effect)
 	b.ReportMetric(float64(len(all.syncs))/took.Seconds(), "syncs/s")
@@ -162,10 +170,13 @@ func (all *simulated) settled(b *testing.B, s *store) {
 	}
 }
 
-func (all *simulated) reset() {
+// reset begins to measure anew, and returns how long syncs took until now.
+func (all *simulated) reset() (syncs []time.Duration) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	syncs = all.syncs
 	all.syncs, all.arrived, all.effect = nil, nil, nil
+	return syncs
 }
 
 // effects waits until a change that was made at a time counts everywhere.
