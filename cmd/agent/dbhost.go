@@ -270,7 +270,52 @@ func newDBAuthority(a *app) *cobra.Command {
 		Args:  group,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDBAuthorityInit(a))
+	cmd.AddCommand(newDBAuthorityInit(a), newDBAuthorityServer(a))
+	return cmd
+}
+
+func newDBAuthorityServer(a *app) *cobra.Command {
+	var authority, out string
+	cmd := &cobra.Command{
+		Use:   "server NAME...",
+		Short: "make a certificate for the database's server",
+		Long: `Make a key and a certificate for the database's server, by the names and addresses at which hosts
+connect to it: server.key and server.crt in a directory, for its ssl_key_file and ssl_cert_file.
+A server that has a certificate already needs none of this.`,
+		Example: `  bittern db ca server db.example 192.0.2.7 --ca ca --out server`,
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef(cmd, "name the server")
+			}
+			if authority == "" || out == "" {
+				return usagef(cmd, "--ca and --out are needed")
+			}
+			ca, err := pki.Load(authority)
+			if err != nil {
+				return err
+			}
+			key, err := pki.NewKey()
+			if err != nil {
+				return err
+			}
+			der, err := ca.Server(args, key.Public(), time.Now())
+			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(out, 0o700); err != nil {
+				return fmt.Errorf("making a directory for the key: %w", err)
+			}
+			path := filepath.Join(out, "server")
+			if err := errors.Join(pki.WriteKey(path+".key", key), pki.WriteCert(path+".crt", der)); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.out, "%s, for %s\n", path+".crt", strings.Join(args, ", "))
+			return nil
+		},
+	}
+	addAuthority(cmd, &authority)
+	cmd.Flags().StringVar(&out, "out", "", "`directory` for the server's key and certificate")
 	return cmd
 }
 

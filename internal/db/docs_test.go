@@ -25,10 +25,13 @@ func TestDocumentedSQL(t *testing.T) {
 				continue
 			}
 			conn := console
-			if strings.HasPrefix(sql, "SELECT fleet.") {
+			switch {
+			case strings.HasPrefix(sql, "SELECT fleet."):
 				conn = f.ops
 				changed++
-			} else {
+			case strings.HasPrefix(sql, "REVOKE "):
+				conn = f.super
+			default:
 				asked++
 			}
 			if _, err := conn.Exec(t.Context(), sql); err != nil {
