@@ -142,9 +142,6 @@ func fleetText(f *control.Fleet, now time.Time) string {
 	text := "connected for " + ago(f.Since, now)
 	if !f.Connected {
 		text = "NOT connected for " + ago(f.Since, now)
-		if f.Error != "" {
-			text += ": " + printable(f.Error, false)
-		}
 	}
 	if f.Synced != nil {
 		text += fmt.Sprintf(", synced %s ago in %.0f ms, generation %d, %d states", ago(*f.Synced, now), 1000*f.RoundTripSeconds, f.Generation, f.States)
@@ -163,6 +160,9 @@ func fleetText(f *control.Fleet, now time.Time) string {
 	}
 	if f.Errors > 0 {
 		text += fmt.Sprintf(", %d errors", f.Errors)
+	}
+	if f.Error != "" {
+		text += ": " + printable(f.Error, false)
 	}
 	return text
 }

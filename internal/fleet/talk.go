@@ -97,8 +97,11 @@ func (t *talk) sync(ctx context.Context) error {
 	if t.synced != nil {
 		t.synced(time.Since(asked))
 	}
-	if heartbeat != nil {
+	switch {
+	case heartbeat != nil && t.works:
 		t.beat = asked.Add(news.Pace.Heartbeat)
+	case heartbeat != nil:
+		t.beat = asked // once more: then it says what the session has begun with
 	}
 	t.keepPace(news.Pace)
 	if news.Clone != nil {
@@ -156,7 +159,7 @@ func (t *talk) takeRules(ctx context.Context) {
 	t.rules = retry{}
 	t.mended(&t.status.RulesError)
 	if p != nil {
-		t.wanted = p.ID
+		t.wanted, t.beat = p.ID, time.Time{} // which is to be told
 	}
 }
 
