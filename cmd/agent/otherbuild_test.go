@@ -96,7 +96,8 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRestarts(t)
 			program := otherBuild(t, other.replace...)
-			last, _ := r.killed(t, 6, r.program, program)
+			const kills = 6
+			last, _ := r.killed(t, kills, r.program, program)
 			alerts, lost := r.alertsAndLosses(t)
 			found := collect(t, alerts)
 			missed := 0
@@ -109,7 +110,9 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 					t.Errorf("execution %d of %d: reported %d times, want once", n, last, len(found[n]))
 				}
 			}
-			if missed != lost || other.readable && lost > 0 {
+			// An agent that is killed may have told of a record that is still in the ring. Who can read it knows; who can't counts it as
+			// lost, rather once too often than not at all.
+			if lost < missed || lost > missed+kills || other.readable && lost > 0 {
 				t.Errorf("%d of %d executions were not reported, %d counted as lost", missed, last, lost)
 			}
 			if !other.readable && lost == 0 {

@@ -70,8 +70,8 @@ func TestLink(t *testing.T) {
 	drain := new(Drain)
 	c := s.link(t, "c", func(cfg *Config) { cfg.Drain = drain })
 	eventually(t, "what the server wants", func() bool { return drain.RowsPerSecond() == 42 && c.Status().Pace.Heartbeat == 3000*time.Second })
-	eventually(t, "a heartbeat", func() bool {
-		return one[int](t, s, "SELECT count(*)::int FROM fleet.host_heartbeat WHERE host_id = $1", c.HostID) == 1
+	eventually(t, "the second heartbeat, which says what the first sync has brought", func() bool {
+		return one[int](t, s, "SELECT count(*)::int FROM fleet.host_heartbeat WHERE host_id = $1 AND applied_gen > 0", c.HostID) == 1
 	})
 	seen := one[time.Time](t, s, "SELECT last_seen FROM fleet.host_heartbeat WHERE host_id = $1", c.HostID)
 	synced := c.Status().Synced

@@ -304,3 +304,31 @@ func TestInHandWhenTheDiskFails(t *testing.T) {
 	fill(l, 1, Low, 0)
 	wantRecords(t, reader, 1)
 }
+
+// What a file has not kept goes to another one. While that is being made, readers don't go past it: they would never see it.
+func TestReadWhileAFileIsAbandoned(t *testing.T) {
+	disk := newSimDisk(1)
+	l := open(t, Config{Quota: LeastQuota, disk: disk, still: true, Readers: []ReaderConfig{{"a", AllKinds}}})
+	fill(l, 1, Low, 0)
+	l.Sync()
+	r := l.Reader("a")
+	wantRecords(t, r, 1)
+	fill(l, 2, High, 1)
+	fill(l, 2, Low, 3) // after the others, so that a reader can go past these
+	looks, early := 0, 0
+	disk.creating = func() {
+		looks++
+		disk.failWrite = nil
+		early += len(drain(t, r))
+	}
+	disk.failWrite = unix.EIO
+	fill(l, 1, High, 5)
+	disk.creating = nil
+	if looks == 0 {
+		t.Fatal("no other file was made")
+	}
+	if n := early + len(drain(t, r)); n != 5 {
+		t.Errorf("%d records of 5, %d of them while a file was made", n, early)
+	}
+	wantLost(t, l, 0)
+}

@@ -31,6 +31,7 @@ func (l *lane) collect(upTo uint64, most int) []Record {
 	h := l.log.shelf
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	upTo = h.bound(upTo)
 	for tier := range l.at {
 		p := &l.at[tier]
 		p.known, p.window = false, p.window[:0]

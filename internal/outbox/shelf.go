@@ -10,6 +10,17 @@ import (
 type shelf struct {
 	mu    sync.RWMutex
 	tiers [tiers][]*segment
+	// away is the sequence of the first record that is in no segment, between cut and add; 0: there is none. Readers must not go
+	// past it, or they would never see it.
+	away uint64
+}
+
+// bound is how far readers may go, up to a sequence. It is for whoever holds mu.
+func (h *shelf) bound(upTo uint64) uint64 {
+	if h.away != 0 {
+		return min(upTo, h.away-1)
+	}
+	return upTo
 }
 
 // add adds a segment, in its place.
@@ -22,15 +33,17 @@ func (h *shelf) add(s *segment) {
 		at--
 	}
 	*in = slices.Insert(*in, at, s)
+	h.away = 0
 }
 
-// cut ends a segment before a record: another one has it.
+// cut ends a segment before a record: another one, which is to be added, has it.
 func (h *shelf) cut(s *segment, next, nextSeq uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.sealed, s.abandoned = true, true
 	s.end.Add(-int64(len(s.unsynced)))
 	s.next, s.lastSeq, s.unsynced = next, nextSeq-1, nil
+	h.away = nextSeq
 }
 
 // take takes a segment away, if f agrees while no reader looks at it. It does not close it.

@@ -31,7 +31,8 @@ type simDisk struct {
 	done     int // such operations
 	open     int // handles
 
-	failWrite, failSync, failCreate, failRead error // nil: it works
+	failWrite, failSync, failCreate, failRead error  // nil: it works
+	creating                                  func() // called before a file is made; nil for none
 	readOnly                                  bool
 }
 
@@ -170,6 +171,9 @@ func (d *simDisk) Open(name string) (file, error) {
 }
 
 func (d *simDisk) Create(name string, size int64) (file, error) {
+	if d.creating != nil {
+		d.creating()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if torn, err := d.change(d.failCreate); err != nil || torn && d.rand.IntN(2) == 0 {
