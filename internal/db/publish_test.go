@@ -109,6 +109,9 @@ func takeFrom(t testing.TB, conn *pgx.Conn, m *mirror.Mirror) {
 
 // TestOneEditOfThousands: an edit costs a host little, whatever the others are.
 func TestOneEditOfThousands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes thousands of files")
+	}
 	const files, most = 5000, 40 << 10
 	f, key := newFleet(t), newKey(t)
 	h := f.enroll("a")

@@ -43,6 +43,9 @@ const childVariable = "BITTERN_TEST_CONFORMANCE"
 // TestConformance: a directory is published whenever it is edited, and a host takes its rules from the database. It has a process of its
 // own, since Break lets the process write to no file, and the one that go test watches keeps a log.
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	if os.Getenv(childVariable) == "" {
 		run := flag.Lookup("test.run").Value.String()
 		if !strings.Contains(run, t.Name()) {
