@@ -20,6 +20,7 @@ func (p perSecond) RowsPerSecond() int { return int(p) }
 // BenchmarkDrain has 100,000 records that have gathered in an outbox delivered over TLS, and 20 more each second beside them.
 //
 //	drain-s          until the last of the 100,000 is in the database; the random delay before is left out
+//	bytes/record     that the database takes, with indexes
 //	new-p50-ms, -p99 from when a new record is kept until the database has it, looked at each 10 ms
 func BenchmarkDrain(b *testing.B) {
 	for _, pace := range []int{0, 10_000, 2000} {
@@ -99,6 +100,8 @@ func drain(b *testing.B, pace sink.Pace) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	took := time.Since(began)
+	size := one[int64](b, f.super, `SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits WHERE inhparent = 'fleet.detections'::regclass`)
+	b.ReportMetric(float64(size)/(old+newOnes), "bytes/record")
 	slices.Sort(late)
 	b.ReportMetric(took.Seconds(), "drain-s")
 	b.ReportMetric(float64(late[len(late)/2].Microseconds())/1000, "new-p50-ms")

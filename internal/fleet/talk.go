@@ -64,10 +64,11 @@ func ahead(asked, answered, server time.Time) time.Duration {
 	return asked.Add(answered.Sub(asked) / 2).Round(0).Sub(server)
 }
 
+// keepPace does as the server wishes, within bounds: a host must neither wear itself out nor fall silent because of it.
 func (t *talk) keepPace(p db.Pace) {
-	if p.Sync <= 0 || p.Heartbeat <= 0 || p.DrainRows <= 0 {
-		return
-	}
+	p.Sync = min(max(p.Sync, 100*time.Millisecond), 10*time.Minute)
+	p.Heartbeat = min(max(p.Heartbeat, time.Second), time.Hour)
+	p.DrainRows = max(p.DrainRows, 1)
 	t.pace = p
 	if t.cfg.Drain != nil {
 		t.cfg.Drain.set(p.DrainRows)
@@ -97,13 +98,13 @@ func (t *talk) sync(ctx context.Context) error {
 	if t.synced != nil {
 		t.synced(time.Since(asked))
 	}
+	t.keepPace(news.Pace)
 	switch {
 	case heartbeat != nil && t.works:
-		t.beat = asked.Add(news.Pace.Heartbeat)
+		t.beat = asked.Add(t.pace.Heartbeat)
 	case heartbeat != nil:
 		t.beat = asked // once more: then it says what the session has begun with
 	}
-	t.keepPace(news.Pace)
 	if news.Clone != nil {
 		t.clone(*news.Clone)
 	}
