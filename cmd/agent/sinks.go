@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"bittern/internal/agent"
-	"bittern/internal/outbox"
 	"bittern/internal/sink"
 )
 
@@ -20,27 +19,23 @@ func (s *settings) sinks(log *slog.Logger) (all []agent.Sink, file *sink.File, e
 		if file, err = sink.NewFile(sink.FileConfig{Path: s.file, MaxBytes: int64(s.fileBytes), Keep: s.fileKeep}); err != nil {
 			return nil, nil, err
 		}
-		all = append(all, agent.Sink{Name: "file", Make: already(file)})
+		all = append(all, agent.Sink{Name: "file", Sink: file})
 	}
 	if s.syslog != "" {
 		to, err := sink.NewSyslog(sink.SyslogConfig{Address: s.syslog, Facility: s.syslogFacility, Log: log.With("component", "syslog")})
 		if err != nil {
 			return nil, nil, err
 		}
-		all = append(all, agent.Sink{Name: "syslog", Make: already(to)})
+		all = append(all, agent.Sink{Name: "syslog", Sink: to})
 	}
 	if s.journald {
 		to, err := sink.NewJournal(sink.JournalConfig{})
 		if err != nil {
 			return nil, nil, err
 		}
-		all = append(all, agent.Sink{Name: "journald", Make: already(to)})
+		all = append(all, agent.Sink{Name: "journald", Sink: to})
 	}
 	return all, file, nil
-}
-
-func already(made sink.Sink) func(*outbox.Log) (sink.Sink, error) {
-	return func(*outbox.Log) (sink.Sink, error) { return made, nil }
 }
 
 // onReopen opens the file anew at each SIGUSR1 until ctx is done, as log rotation wants it.

@@ -59,7 +59,7 @@ type Agent struct {
 	gaps     *gapReporter
 	repeats  *repeats
 	box      *outbox.Log
-	sinks    []named
+	sinks    []Sink
 	records  *recorder
 	out      *sink.Output // nil if there is none
 	delivery *delivery    // nil until sinks deliver

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,15 +28,8 @@ var alerts = outbox.KindsOf(outbox.Detection, outbox.Repeats, outbox.Gap)
 // Sink is where records are delivered to, beside Config.Output.
 type Sink struct {
 	Name string // its place in the outbox is kept by it
-	Make func(from *outbox.Log) (sink.Sink, error)
-	Pace sink.Pace // of what it lacks after it was away, see sink.RunnerConfig; nil: none
-}
-
-// named is a sink that was made.
-type named struct {
-	name string
 	sink.Sink
-	pace sink.Pace
+	pace sink.Pace // of what it lacks after it was away, see sink.RunnerConfig; nil: none
 }
 
 // openOutbox opens the outbox, with a reader for each sink.
@@ -48,14 +40,14 @@ func (a *Agent) openOutbox() (err error) {
 			return err
 		}
 		readers = append(readers, outbox.ReaderConfig{Name: stdout, Kinds: alerts})
-		a.sinks = append(a.sinks, named{stdout, a.out, nil})
+		a.sinks = append(a.sinks, Sink{Name: stdout, Sink: a.out})
 	}
-	all := a.cfg.Sinks
-	if a.cfg.Fleet != nil {
-		all = append(slices.Clone(all), a.fleetSink())
-	}
-	for _, s := range all {
+	a.sinks = append(a.sinks, a.cfg.Sinks...)
+	for _, s := range a.cfg.Sinks {
 		readers = append(readers, outbox.ReaderConfig{Name: s.Name, Kinds: outbox.AllKinds})
+	}
+	if a.cfg.Fleet != nil {
+		readers = append(readers, outbox.ReaderConfig{Name: postgres, Kinds: outbox.AllKinds})
 	}
 	a.box, err = outbox.Open(outbox.Config{
 		Dir: a.cfg.Outbox, Quota: a.cfg.OutboxBytes, Readers: readers, Log: a.cfg.Log.With("component", "outbox"),
@@ -63,12 +55,12 @@ func (a *Agent) openOutbox() (err error) {
 	if err != nil {
 		return err
 	}
-	for _, s := range all {
-		made, err := s.Make(a.box)
+	if a.cfg.Fleet != nil {
+		to, err := a.fleetSink()
 		if err != nil {
 			return err
 		}
-		a.sinks = append(a.sinks, named{s.Name, made, s.Pace})
+		a.sinks = append(a.sinks, to)
 	}
 	a.records = &recorder{box: a.box, publish: func(r Record) { a.control.Records.Publish(streamed(r)) }}
 	return nil
@@ -85,16 +77,16 @@ type delivery struct {
 }
 
 // deliver starts all sinks. fail is told of one that can't deliver any more.
-func deliver(box *outbox.Log, sinks []named, log *slog.Logger, fail func(error)) (*delivery, error) {
+func deliver(box *outbox.Log, sinks []Sink, log *slog.Logger, fail func(error)) (*delivery, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &delivery{cancel: cancel, log: log, ended: make([]atomic.Bool, len(sinks))}
 	for _, s := range sinks {
-		runner, err := sink.NewRunner(box.Reader(s.name), s.Sink, sink.RunnerConfig{Log: log, Pace: s.pace})
+		runner, err := sink.NewRunner(box.Reader(s.Name), s.Sink, sink.RunnerConfig{Log: log, Pace: s.pace})
 		if err != nil {
 			cancel()
 			return nil, err
 		}
-		d.runners, d.names = append(d.runners, runner), append(d.names, s.name)
+		d.runners, d.names = append(d.runners, runner), append(d.names, s.Name)
 	}
 	for i, runner := range d.runners {
 		d.running.Go(func() {

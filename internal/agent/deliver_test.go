@@ -46,7 +46,7 @@ func TestDrainDoesNotWaitForAPace(t *testing.T) {
 		}
 		add(old)
 		paced, other := new(takesAll), new(takesAll)
-		d, err := deliver(box, []named{{"paced", paced, onePerSecond{}}, {"other", other, nil}}, slog.New(slog.DiscardHandler), func(err error) { t.Error(err) })
+		d, err := deliver(box, []Sink{{"paced", paced, onePerSecond{}}, {"other", other, nil}}, slog.New(slog.DiscardHandler), func(err error) { t.Error(err) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,10 +12,8 @@ import (
 	"bittern/internal/db"
 	"bittern/internal/event"
 	"bittern/internal/fleet"
-	"bittern/internal/outbox"
 	"bittern/internal/rules/fleetstate"
 	"bittern/internal/rules/mirror"
-	"bittern/internal/sink"
 )
 
 // postgres is the name of the sink that delivers to the fleet's store.
@@ -45,10 +43,9 @@ type inFleet struct {
 }
 
 // fleetSink delivers all records to the fleet's store.
-func (a *Agent) fleetSink() Sink {
-	return Sink{Name: postgres, Pace: &a.fleet.drain, Make: func(from *outbox.Log) (sink.Sink, error) {
-		return db.NewSink(db.SinkConfig{DSN: a.cfg.Fleet.DSN, Outbox: from.ID(), Losses: from.Losses, Log: a.cfg.Log.With("component", "database")})
-	}}
+func (a *Agent) fleetSink() (Sink, error) {
+	to, err := db.NewSink(db.SinkConfig{DSN: a.cfg.Fleet.DSN, Outbox: a.box.ID(), Losses: a.box.Losses, Log: a.cfg.Log.With("component", "database")})
+	return Sink{Name: postgres, Sink: to, pace: &a.fleet.drain}, err
 }
 
 // rulesDirectory is where the rules are.
