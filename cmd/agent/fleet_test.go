@@ -70,6 +70,9 @@ func TestFleet(t *testing.T) {
 			"--rules", fromPostgres, "--rules-keys", key + ".pub", "--database", []string{dsn, otherDSN}[i], "--state", t.TempDir(),
 			"--cgroup", h.cg.path, "--pins", off, "--metrics", off, "--no-stdout",
 		}
+		if i == 1 {
+			h.args = append(h.args, "--floor", "FLE*")
+		}
 		h.start(t)
 		h.p.logged(t, "rule live", "rule_id", "FLEET", "rule_version", 1.0)
 		h.execute(t, 1)
@@ -97,6 +100,17 @@ func TestFleet(t *testing.T) {
 		return status
 	}
 	waitFor(t, "the database to know which rules run", func() bool { return status(a) == "disabled" && status(b) == "live" })
+
+	// A host with a floor.
+	exec("SELECT fleet.set_state_v1('host', 'other', 'FLEET', 'disabled', NULL, NULL, 'off', 'mallory')")
+	waitFor(t, "the database to know that a state does not count", func() bool {
+		var n int
+		err := super.QueryRow(t.Context(), "SELECT count(*) FROM fleet.host_rule_exceptions WHERE host_id = $1 AND status = 'live' AND error LIKE '%floor%'", b.HostID).Scan(&n)
+		return err == nil && n == 1
+	})
+	b.execute(t, 2)
+	b.says(t, 0, "status", "fleet ", "without effect here")
+	exec("SELECT fleet.set_state_v1('host', 'other', 'FLEET', 'enabled', NULL, NULL, 'not here', 'bob')")
 
 	// Cut off, also over a restart: what was said goes on to count.
 	for _, h := range hosts {
