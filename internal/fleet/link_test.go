@@ -1,12 +1,15 @@
 package fleet
 
 import (
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"bittern/internal/db"
 	"bittern/internal/rules"
+	"bittern/internal/rules/fleetstate"
 )
 
 func (s *store) set(t testing.TB, scope string, target any, rule, state string, lasts any) {
@@ -240,4 +243,44 @@ func TestRefused(t *testing.T) {
 	})
 	a.runs(map[string]string{"R1": strings.Repeat("a", 64)})
 	eventually(t, "the report", func() bool { return a.Health() == nil })
+}
+
+// full keeps nothing while its disk is full.
+type full struct {
+	States
+	is atomic.Bool
+}
+
+func (f *full) Apply(u fleetstate.Update) error {
+	if f.is.Load() {
+		return errors.New("no space left")
+	}
+	return f.States.Apply(u)
+}
+
+// TestStatesThatCannotBeKept: the link stays, and says so; they come in once they can be kept.
+func TestStatesThatCannotBeKept(t *testing.T) {
+	s := newStore(t)
+	disk := new(full)
+	a := s.link(t, "a", func(c *Config) {
+		disk.States = c.States
+		c.States = disk
+	})
+	s.set(t, "fleet", nil, "R1", "disabled", "1 hour")
+	a.has(t, "R1", "disabled fleet")
+	disk.is.Store(true)
+	s.set(t, "fleet", nil, "R2", "disabled", "1 hour")
+	eventually(t, "the link to say so", func() bool {
+		err := a.Health()
+		return err != nil && err.Error() == "states: no space left"
+	})
+	eventually(t, "the fleet to hear of it", func() bool {
+		return one[int](t, s, "SELECT count(*)::int FROM fleet.host_heartbeat WHERE problem = 'no space left'") == 1
+	})
+	if st := a.Link.Status(); !st.Connected || a.states.State("R1").State != rules.Disabled {
+		t.Errorf("status %+v", st)
+	}
+	disk.is.Store(false)
+	a.has(t, "R2", "disabled fleet")
+	eventually(t, "the link to be well", func() bool { return a.Health() == nil })
 }

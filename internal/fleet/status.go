@@ -25,6 +25,7 @@ type Status struct {
 	Clone       bool
 	Errors      uint64 // since the start
 	Error       string // why there is no connection
+	StatesError string // why states were not taken in
 	RulesError  string // why the publication was not taken in
 	ReportError string // why the server was not told which rules run
 }
@@ -40,6 +41,9 @@ func (s Status) Stale(now time.Time) (what []string) {
 		} else {
 			what = append(what, fmt.Sprintf("states: read %s ago", late.Round(time.Second)))
 		}
+	}
+	if s.StatesError != "" {
+		what = append(what, "states: "+s.StatesError)
 	}
 	if s.RulesError != "" {
 		what = append(what, "rules: "+s.RulesError)
@@ -67,6 +71,8 @@ func (l *Link) Health() error {
 	switch {
 	case !s.Connected && time.Since(s.Since) > l.cfg.Waits.Unsettling:
 		return fmt.Errorf("not connected since %s: %s", s.Since.UTC().Format(time.RFC3339), cmp.Or(s.Error, "no answer yet"))
+	case s.StatesError != "":
+		return fmt.Errorf("states: %s", s.StatesError)
 	case s.RulesError != "":
 		return fmt.Errorf("rules: %s", s.RulesError)
 	case s.ReportError != "":
@@ -89,7 +95,7 @@ func (l *Link) update(f func(s *Status)) {
 // problem is the newest one that a heartbeat tells.
 func (l *Link) problem() string {
 	s := l.Status()
-	return cmp.Or(s.RulesError, s.ReportError)
+	return cmp.Or(s.StatesError, s.RulesError, s.ReportError)
 }
 
 // connected says that a session begins.

@@ -18,6 +18,7 @@ type talk struct {
 	inventory db.Inventory
 	told      db.Report // the last one; its Ruleset is "" before
 	reports   retry
+	states    retry
 	wanted    string // publication
 	rules     retry
 	beat      time.Time // when a heartbeat is due
@@ -110,13 +111,7 @@ func (t *talk) sync(ctx context.Context) error {
 	}
 	if news.Changed {
 		t.wanted = news.Publication
-		if err := t.cfg.States.Apply(updateOf(news, uptime, t.log)); err != nil {
-			// It is asked for again, since what is known is what was kept.
-			return err
-		}
-		if news.Resync && ok {
-			t.log.Info("the database was put back, or this host is of other groups: all states were read anew", "generation", news.Generation, "known", generation)
-		}
+		t.takeStates(news, uptime)
 	}
 	if !t.works {
 		t.works = true // only now it is known
@@ -127,6 +122,25 @@ func (t *talk) sync(ctx context.Context) error {
 		s.States, s.Wanted = t.cfg.States.Remote(), t.wanted
 	})
 	return nil
+}
+
+// takeStates takes in what has changed. What can't be kept is asked for again, since what is known is what was kept.
+func (t *talk) takeStates(news db.News, asked time.Duration) {
+	if !t.states.due() {
+		return
+	}
+	if err := t.cfg.States.Apply(updateOf(news, asked, t.log)); err != nil {
+		t.states.failed(t.Link)
+		if t.fails(&t.status.StatesError, err) {
+			t.log.Error("states of the fleet are not taken in, those before count", "error", err)
+		}
+		return
+	}
+	t.states = retry{}
+	t.mended(&t.status.StatesError)
+	if news.Resync {
+		t.log.Info("all states of the fleet were read anew", "generation", news.Generation)
+	}
 }
 
 func (t *talk) heartbeat(generation int64) *db.Heartbeat {
@@ -150,6 +164,9 @@ func (t *talk) takeRules(ctx context.Context) {
 	if err == nil && p != nil {
 		err = rules.Take(ctx, *p, t.session.Blobs)
 	}
+	if ctx.Err() != nil {
+		return // it is stopped
+	}
 	if err != nil {
 		t.rules.failed(t.Link)
 		if t.fails(&t.status.RulesError, err) {
@@ -171,10 +188,7 @@ func (t *talk) report(ctx context.Context) error {
 	}
 	t.rulesChanged.Store(false) // before they are looked at
 	r, err := t.cfg.Host.Report(ctx)
-	if err == nil && r.Ruleset == t.told.Ruleset && reflect.DeepEqual(r.Exceptions, t.told.Exceptions) {
-		return nil
-	}
-	if err == nil {
+	if err == nil && (r.Ruleset != t.told.Ruleset || !reflect.DeepEqual(r.Exceptions, t.told.Exceptions)) {
 		err = t.session.Report(ctx, r)
 	}
 	if err == nil {
@@ -184,7 +198,7 @@ func (t *talk) report(ctx context.Context) error {
 		return nil
 	}
 	t.rulesChanged.Store(true)
-	if t.session.Closed() {
+	if t.session.Closed() || ctx.Err() != nil {
 		return err
 	}
 	t.reports.failed(t.Link)
