@@ -277,7 +277,7 @@ func TestStatesThatCannotBeKept(t *testing.T) {
 	eventually(t, "the fleet to hear of it", func() bool {
 		return one[int](t, s, "SELECT count(*)::int FROM fleet.host_heartbeat WHERE problem = 'no space left'") == 1
 	})
-	if st := a.Link.Status(); !st.Connected || a.states.State("R1").State != rules.Disabled {
+	if st := a.Status(); !st.Connected || a.states.State("R1").State != rules.Disabled {
 		t.Errorf("status %+v", st)
 	}
 	disk.is.Store(false)

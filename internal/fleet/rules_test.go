@@ -61,7 +61,7 @@ func TestRules(t *testing.T) {
 		err := a.Health()
 		return err != nil && strings.Contains(err.Error(), mirror.ErrKey.Error())
 	})
-	if st := a.Link.Status(); st.Wanted != foreign || st.Publication != first || content() != storetest.Text("R1", 1) {
+	if st := a.Status(); st.Wanted != foreign || st.Publication != first || content() != storetest.Text("R1", 1) {
 		t.Errorf("status %+v, and the rule is %s", st, content())
 	}
 	eventually(t, "the database to know why", func() bool {
