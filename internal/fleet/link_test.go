@@ -38,7 +38,9 @@ func TestLink(t *testing.T) {
 	})
 	eventually(t, "the reports", func() bool { return one[int](t, s, "SELECT count(*)::int FROM fleet.host_rulesets") == 2 })
 	// The set itself follows, if the database does not know it yet.
-	eventually(t, "the rules", func() bool { return one[int](t, s, "SELECT count(*)::int FROM fleet.host_rule_status WHERE status = 'live'") == 4 })
+	eventually(t, "the rules", func() bool {
+		return one[int](t, s, "SELECT count(*)::int FROM fleet.host_rule_status WHERE status = 'live'") == 4
+	})
 	if n := one[int](t, s, "SELECT count(*)::int FROM fleet.rulesets"); n != 1 {
 		t.Errorf("%d sets of rules, want 1: both hosts run the same", n)
 	}
